@@ -1,0 +1,287 @@
+"""Payloads and control messages that cross the link, and nothing else.
+
+Control messages (hello, ack, notice) are MessagePack arrays; payloads of records are maps, so
+that a person can read them. Times are ns of event time unless the name says otherwise.
+Always holds: `decode` bounds size before decoding and raises Rejected, never anything else.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, TypeVar
+
+import msgspec
+
+from shared.errors import Rejected
+
+CONTROL_BYTES_MAX = 64 * 1024
+MANIFEST_BYTES_MAX = 512 * 1024
+RANGES_MAX = 64
+
+
+class StreamPosition(msgspec.Struct, frozen=True, array_like=True):
+    """What an outbox holds of one stream: seq in [first_held, next_seq)."""
+
+    first_held: int
+    next_seq: int
+
+
+class Hello(msgspec.Struct, frozen=True, array_like=True):
+    """First message of every connection."""
+
+    v: int
+    nonce: bytes
+    boot: int
+    epoch: str
+    streams: dict[str, StreamPosition]
+
+
+class Coverage(msgspec.Struct, frozen=True, array_like=True):
+    """Every seq below `up_to`, and at most 64 ranges [low, high) above it, lowest first."""
+
+    up_to: int
+    ranges: list[tuple[int, int]] = []
+
+
+class Ack(msgspec.Struct, frozen=True, array_like=True):
+    """What the ground holds of one epoch. Travels as `identity.Signed` of domain `ack`.
+
+    nonce: of the hello it answers, empty otherwise. ledger: identity of the ground's ledger.
+    """
+
+    v: int
+    tail: str
+    epoch: str
+    ledger: str
+    nonce: bytes
+    received: dict[str, Coverage]
+    safe: dict[str, Coverage]
+    t_ground_ns: int
+
+
+class Notice(msgspec.Struct, frozen=True, array_like=True):
+    """The ground wants the tail to look at a bundle. Advice only: TUF decides what it is."""
+
+    v: int
+    kind: Literal["offer"]
+    target: str
+    by: str = ""
+
+
+class PartStream(msgspec.Struct, frozen=True):
+    """Records of one stream that belong to a period: seq in [low, high) of an epoch."""
+
+    epoch: str
+    stream: str
+    low: int
+    high: int
+
+
+class GroupCount(msgspec.Struct, frozen=True):
+    """Readings recorded of one group in a period, over all its parts."""
+
+    group: str
+    readings: int
+    t_first_ns: int
+    t_last_ns: int
+
+
+class Outage(msgspec.Struct, frozen=True):
+    """Readings of one group that the recorder did not get.
+
+    start_ns: event time of the last one recorded before; end_ns: of the first one after.
+    missing: how many, by the bus counter; -1 when the counter cannot tell.
+    """
+
+    group: str
+    start_ns: int
+    end_ns: int
+    missing: int
+    cause: Literal["recorder_down", "bus_gap"]
+
+
+class Oooi(msgspec.Struct, frozen=True):
+    """Out, off, on, in; event time, ns; null when it has not happened or was not seen."""
+
+    out_ns: int | None = None
+    off_ns: int | None = None
+    on_ns: int | None = None
+    in_ns: int | None = None
+
+
+class Manifest(msgspec.Struct, frozen=True):
+    """What the aircraft says it recorded in one period. Travels signed, domain `manifest`."""
+
+    v: int
+    operator: str
+    tail: str
+    flight: str
+    kind: Literal["flight", "ground"]
+    leg: int
+    opened_ns: int
+    closed_ns: int
+    oooi: Oooi
+    parts: list[PartStream]
+    groups: list[GroupCount]
+    outages: list[Outage]
+    boots: list[int]
+    set_sha256: bytes
+    bundles: list[str]
+    esns: list[str]
+
+
+class Gap(msgspec.Struct, frozen=True):
+    """What a closure misses: records never received (seq), or readings never recorded (time)."""
+
+    kind: Literal["records", "outage"]
+    name: str
+    """Stream of the records, or group of the readings."""
+    epoch: str = ""
+    low: int = 0
+    high: int = 0
+    start_ns: int = 0
+    end_ns: int = 0
+    missing: int = 0
+    cause: str = ""
+
+
+class Closure(msgspec.Struct, frozen=True):
+    """What the ground says it holds of one period. Travels and rests signed, domain `closure`.
+
+    state: `complete` when no gap at all is known; `gaps` names every one, outages included.
+    """
+
+    v: int
+    operator: str
+    tail: str
+    flight: str
+    kind: Literal["flight", "ground"]
+    revision: int
+    state: Literal["open", "complete", "gaps", "abandoned"]
+    records: int
+    records_missing: int
+    gaps: list[Gap]
+    manifest_sha256: bytes
+    t_ground_ns: int
+
+
+class Alert(msgspec.Struct, frozen=True, kw_only=True):
+    """One change of one alert instance. `trigger` is (group, bus counter) of its reading."""
+
+    v: int = 1
+    id: str
+    name: str
+    fault_code: str
+    change: Literal["onset", "clear", "suppressed"]
+    severity: str
+    ata: str = ""
+    onset_ns: int
+    clear_ns: int | None = None
+    signal: str = ""
+    unit: str = ""
+    value: float
+    threshold: float
+    occurrences: int = 1
+    suppressed: int = 0
+    esn: str = ""
+    bundle: str = ""
+    phase: str = ""
+    trigger: tuple[str, int] | None = None
+
+
+class Drop(msgspec.Struct, frozen=True):
+    """Records that retention evicted before the ground had them, and their payload hashes."""
+
+    v: int
+    stream: str
+    low: int
+    high: int
+    sha256: list[bytes]
+    reason: str
+
+
+class State(msgspec.Struct, frozen=True, kw_only=True):
+    """Where the aircraft is and what runs aboard; sent on change and once a minute."""
+
+    v: int = 1
+    phase: str
+    confidence: str
+    gate_open: bool
+    gate_reasons: list[str]
+    link: str
+    slot: str
+    bundles: list[str]
+    alerts: list[str]
+    """Instances that stand, by name and ESN."""
+    worker: str
+    boot: int
+    outbox_records: int
+    outbox_bytes: int
+    oldest_unsafe_ns: int | None
+    esns: list[str]
+
+
+class KpiSeries(msgspec.Struct, frozen=True, kw_only=True):
+    """Means of one model output over steps of `step_s`, beside what was measured.
+
+    Integers in units of `lsb`; null where the model gave no prediction.
+    """
+
+    name: str
+    esn: str
+    unit: str
+    lsb: float
+    measured: list[int | None]
+    predicted: list[int | None]
+
+
+class Kpi(msgspec.Struct, frozen=True, kw_only=True):
+    """Model outputs of one window."""
+
+    v: int = 1
+    bundle: str
+    t0_ns: int
+    step_s: float
+    series: list[KpiSeries]
+
+
+class Report(msgspec.Struct, frozen=True, kw_only=True):
+    """A report by rule of the signal set: per signal (min, mean, max, n) over its window."""
+
+    v: int = 1
+    name: str
+    phase: str
+    start_ns: int
+    end_ns: int
+    values: dict[str, tuple[float, float, float, int]]
+
+
+class Audit(msgspec.Struct, frozen=True, kw_only=True):
+    """One decision. `previous` is the sha-256 of the payload of the audit record before it."""
+
+    v: int = 1
+    previous: bytes
+    kind: str
+    """`update`, `gate`, `boot`, `period`, `worker`, `link`, …"""
+    decision: str
+    subject: str = ""
+    phase: str = ""
+    reasons: list[str] = []
+    detail: dict[str, str] = {}
+
+
+T = TypeVar("T")
+
+
+def encode(message: msgspec.Struct) -> bytes:
+    """MessagePack of a message."""
+    return msgspec.msgpack.encode(message)
+
+
+def decode(kind: type[T], data: bytes, where: str, bytes_max: int = CONTROL_BYTES_MAX) -> T:
+    """A message of `kind`; Rejected when the bytes are not one or are over the cap."""
+    if len(data) > bytes_max:
+        raise Rejected(f"{len(data)} bytes, over the cap of {bytes_max}", where)
+    try:
+        return msgspec.msgpack.decode(data, type=kind)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise Rejected(f"not a {kind.__name__.lower()}: {error}", where) from None

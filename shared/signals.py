@@ -1,0 +1,253 @@
+"""The signal set: the ICD of an airframe, as data.
+
+In: a TOML text. Out: a frozen `SignalSet` of groups of signals, its hash, and for each group
+the numpy dtype of one bench bus reading.
+Always holds: an unknown key, a missing one or a value out of its range is refused by name;
+the hash depends on the meaning of the set only, not on comments or layout of the file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import tomllib
+from functools import cached_property
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from shared.errors import ConfigError
+from shared.topics import check_identifier
+
+Encoding = Literal["int", "f64", "enum", "text"]
+READING_MAGIC = 0x5254  # "TR", little endian
+READING_VERSION = 1
+GROUP_COUNT_MAX = 64
+SIGNAL_COUNT_MAX = 256  # of one group
+SET_BYTES_MAX = 1 << 20
+
+# Status byte of one signal in a bench reading (the SSM of ARINC 429, mapped).
+STATUS_NORMAL, STATUS_NO_DATA, STATUS_FAILURE, STATUS_TEST = 0, 1, 2, 3
+
+# The roles that phase, flight and gate understand; a set binds those it has to its signals.
+ROLES = (
+    "altitude_ft", "airspeed_kt", "ground_speed_kt", "vertical_speed_fpm", "radio_height_ft",
+    "wow_left", "wow_right", "parking_brake", "external_power", "apu_power", "battery_only",
+    "n1_1", "n1_2", "n2_1", "n2_2", "fuel_cutoff_1", "fuel_cutoff_2",
+    "oil_pressure_1", "oil_pressure_2", "eec_power_1", "eec_power_2",
+)  # fmt: skip
+
+
+class Signal(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One named, typed observable. Engineering value = scale * raw + offset, in `unit` (UCUM)."""
+
+    name: str
+    unit: str
+    encoding: Encoding = "int"
+    scale: float = 1.0
+    offset: float = 0.0
+    range: tuple[float, float] | None = None
+    """Plausible engineering values; outside is quality `bad(range)`."""
+    rate_max: float | None = None
+    """Largest plausible change, unit/s; beyond it is `suspect(rate)`."""
+    enum: dict[str, int] = {}
+    age_max_s: float | None = None
+    """Older than this is stale; at least two periods, at most 3 s. Default: the larger of two
+    periods and 0.4 s, at most 3 s (assumption)."""
+    latency_s: float = 0.0
+    true_is: Literal["high", "low"] | None = None
+    """Sense of a discrete: which raw value (1 or 0) means air, set or on."""
+    ata: str = ""
+    lru: str = ""
+    bus: str = ""
+    label: str = ""
+    sdi: str = ""
+    source_priority: int = 1
+    redundant_of: str = ""
+    calibration: tuple[tuple[float, float], ...] = ()
+    criticality: Literal["info", "monitor", "gate"] = "info"
+    confidentiality: Literal["engineering", "fdm"] = "engineering"
+    description: str = ""
+
+
+class Group(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, dict=True):
+    """Signals that travel together at one rate."""
+
+    name: str
+    rate_hz: float
+    signal: tuple[Signal, ...]
+    block_s: float = 20.0
+    """Length of a sealed block of this group, s (10 to 30)."""
+
+    @property
+    def period_ns(self) -> int:
+        return round(1e9 / self.rate_hz)
+
+    @cached_property
+    def is_f64(self) -> npt.NDArray[np.bool_]:
+        """One flag a signal: its raw value is a float64."""
+        return np.array([s.encoding == "f64" for s in self.signal])
+
+    @cached_property
+    def dtype(self) -> np.dtype[np.void]:
+        """One bench reading of this group, packed, little endian.
+
+        `i` holds the int and enum signals in order, `f` the f64 ones, `status` all.
+        """
+        n_f64 = int(self.is_f64.sum())
+        n_int = len(self.signal) - n_f64
+        return np.dtype(
+            [
+                ("magic", "<u2"), ("version", "u1"), ("group", "u1"), ("set_hash", "<u8"),
+                ("counter", "<u4"), ("t_ns", "<i8"),
+                ("i", "<i4", (n_int,)), ("f", "<f8", (n_f64,)),
+                ("status", "u1", (len(self.signal),)),
+            ]
+        )  # fmt: skip
+
+    def age_max_ns(self, signal: Signal) -> int:
+        """Age beyond which `signal` is stale, ns of the flight clock."""
+        if signal.age_max_s is not None:
+            return round(signal.age_max_s * 1e9)
+        return min(3_000_000_000, max(2 * self.period_ns, 400_000_000))
+
+
+class ReportRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A report as data: over each `phase`, the extremes of `signals`."""
+
+    name: str
+    phase: str
+    signals: tuple[str, ...]
+    min_s: float = 10.0
+
+
+class Exceedance(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """An alert on one signal as data; hysteresis in its unit, persistence in flight seconds."""
+
+    name: str
+    fault_code: str
+    signal: str
+    onset: float
+    clear: float
+    persistence_s: float = 2.0
+    clear_persistence_s: float = 5.0
+    severity: Literal["advisory", "caution", "warning"] = "advisory"
+    direction: Literal["high", "low"] = "high"
+    phases: tuple[str, ...] = ()
+    """Phases in which it may arise; empty means all."""
+    rate_per_hour_max: int = 60
+
+
+class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    name: str
+    version: int
+    airframe: str
+    group: tuple[Group, ...]
+    description: str = ""
+    roles: dict[str, str] = {}
+    report: tuple[ReportRule, ...] = ()
+    exceedance: tuple[Exceedance, ...] = ()
+
+
+class SignalSet:
+    """A checked signal set. Look up by name; groups and signals keep the order of the file."""
+
+    def __init__(self, file: _File, text: bytes) -> None:
+        self.name, self.version, self.airframe = file.name, file.version, file.airframe
+        self.groups: tuple[Group, ...] = file.group
+        self.roles: dict[str, str] = dict(file.roles)
+        self.reports, self.exceedances = file.report, file.exceedance
+        self.text = text
+        canonical = msgspec.json.encode(file, order="deterministic")
+        self.sha256 = hashlib.sha256(canonical).digest()
+        self.bus_hash = int.from_bytes(self.sha256[:8], "little")
+        """The `set_hash` that readings carry: the first 8 bytes of the hash."""
+        self.group_index: dict[str, int] = {g.name: i for i, g in enumerate(self.groups)}
+        self.position: dict[str, tuple[Group, int]] = {
+            s.name: (g, i) for g in self.groups for i, s in enumerate(g.signal)
+        }
+
+    def group(self, name: str) -> Group:
+        """The group of that name; KeyError if there is none."""
+        return self.groups[self.group_index[name]]
+
+    def signal(self, name: str) -> Signal:
+        """The signal of that name; KeyError if there is none."""
+        group, index = self.position[name]
+        return group.signal[index]
+
+    @property
+    def signal_count(self) -> int:
+        return len(self.position)
+
+
+def load_signal_set(path: Path) -> SignalSet:
+    """Read and check a signal set; ConfigError names file, key and remedy."""
+    try:
+        text = path.read_bytes()
+    except OSError as error:
+        raise ConfigError(
+            f"cannot read the signal set: {error.strerror}", str(path), "check the path"
+        ) from None
+    return parse_signal_set(text, str(path))
+
+
+def parse_signal_set(text: bytes, where: str) -> SignalSet:
+    """The same from bytes, as they travel in a `signal-set/1` record."""
+    if len(text) > SET_BYTES_MAX:
+        raise ConfigError(f"larger than {SET_BYTES_MAX} bytes", where, "split the airframe")
+    try:
+        file = msgspec.convert(tomllib.loads(text.decode()), _File)
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, msgspec.ValidationError) as error:
+        raise ConfigError(str(error), where, "see docs/signal-set.md") from None
+    _check(file, where)
+    return SignalSet(file, text)
+
+
+def _check(file: _File, where: str) -> None:
+    def need(ok: bool, what: str, key: str, remedy: str) -> None:
+        if not ok:
+            raise ConfigError(what, f"{where}: {key}", remedy)
+
+    need(0 < len(file.group) <= GROUP_COUNT_MAX, "no group, or too many", "group", "1 to 64")
+    check_identifier(file.name, f"{where}: name")
+    seen_groups: set[str] = set()
+    seen: set[str] = set()
+    for group in file.group:
+        key = f"group {group.name!r}"
+        check_identifier(group.name, f"{where}: {key}")
+        need(len(group.name) <= 24, "group name is too long", key, "24 characters at most")
+        need(group.name not in seen_groups, "group named twice", key, "rename one")
+        seen_groups.add(group.name)
+        need(0.01 <= group.rate_hz <= 1000, "rate_hz out of range", key, "0.01 to 1000")
+        need(1 <= group.block_s <= 60, "block_s out of range", key, "10 to 30, at most 60")
+        need(0 < len(group.signal) <= SIGNAL_COUNT_MAX, "no signal, or too many", key, "1 to 256")
+        for signal in group.signal:
+            key = f"signal {signal.name!r}"
+            check_identifier(signal.name, f"{where}: {key}")
+            need(signal.name not in seen, "signal named twice", key, "rename one")
+            seen.add(signal.name)
+            need(signal.encoding != "text", "text signals are not carried yet", key, "use enum")
+            need(signal.scale > 0, "scale must be above 0", key, "the LSB in the unit")
+            if signal.range is not None:
+                need(signal.range[0] < signal.range[1], "range is empty", key, "[low, high]")
+            if signal.age_max_s is not None:
+                low = 2 / group.rate_hz
+                need(low <= signal.age_max_s <= max(3.0, low), "age_max_s out of range", key,
+                     "at least two periods, at most 3 s")  # fmt: skip
+            need(signal.encoding != "enum" or bool(signal.enum), "enum without names", key,
+                 'enum = { off = 0, on = 1 }')  # fmt: skip
+    for role, name in file.roles.items():
+        need(role in ROLES, "unknown role", f"roles.{role}", "one of " + ", ".join(ROLES))
+        need(name in seen, f"no signal {name!r}", f"roles.{role}", "name a signal of this set")
+    for report in file.report:
+        for name in report.signals:
+            need(name in seen, f"no signal {name!r}", f"report {report.name!r}", "name a signal")
+    for rule in file.exceedance:
+        key = f"exceedance {rule.name!r}"
+        check_identifier(rule.name, f"{where}: {key}")
+        need(rule.signal in seen, f"no signal {rule.signal!r}", key, "name a signal of this set")
+        ordered = rule.clear < rule.onset if rule.direction == "high" else rule.clear > rule.onset
+        need(ordered, "no hysteresis between onset and clear", key, "clear inside onset")
