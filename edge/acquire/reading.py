@@ -1,0 +1,74 @@
+"""Readings: a batch of bus messages of one group, as arrays.
+
+In: payloads from any source. Out: per group a `Readings`, and counts of what was refused.
+Always holds: a payload of another length, magic, version, group or signal-set hash is refused
+and counted by cause; nothing is decoded per message beyond looking at its group byte.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from shared.signals import READING_MAGIC, READING_VERSION, Group, SignalSet
+
+GROUP_BYTE = 3  # offset of `group` in the reading's header
+HEADER_BYTES = 24
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Readings:
+    """n readings of `group`, in bus order. Shapes as in shared.block.Block."""
+
+    group: Group
+    counter: npt.NDArray[np.int64]
+    t_ns: npt.NDArray[np.int64]
+    raw: npt.NDArray[np.int64]
+    f64: npt.NDArray[np.float64]
+    status: npt.NDArray[np.uint8]
+
+
+class ReadingDecoder:
+    """Turns payloads into `Readings` by the signal set."""
+
+    def __init__(self, signals: SignalSet) -> None:
+        self._groups = signals.groups
+        self._hash = np.uint64(signals.bus_hash)
+        self.refused: Counter[str] = Counter()
+
+    def decode(self, payloads: list[bytes]) -> list[Readings]:
+        """The readings of a drained batch, one entry a group."""
+        by_group: dict[int, list[bytes]] = {}
+        for payload in payloads:
+            index = payload[GROUP_BYTE] if len(payload) >= HEADER_BYTES else -1
+            by_group.setdefault(index, []).append(payload)
+        batches = (self._decode_group(index, rows) for index, rows in by_group.items())
+        return [batch for batch in batches if batch is not None]
+
+    def _decode_group(self, index: int, rows: list[bytes]) -> Readings | None:
+        if not 0 <= index < len(self._groups):
+            self.refused["no such group" if index >= 0 else "too short"] += len(rows)
+            return None
+        group = self._groups[index]
+        size = group.dtype.itemsize
+        data = b"".join(rows)
+        if len(data) != size * len(rows) or any(len(row) != size for row in rows):
+            fitting = [row for row in rows if len(row) == size]
+            self.refused["length"] += len(rows) - len(fitting)
+            data = b"".join(fitting)
+        table = np.frombuffer(data, group.dtype)
+        ours = (table["magic"] == READING_MAGIC) & (table["version"] == READING_VERSION)
+        known = ours & (table["set_hash"] == self._hash)
+        if not known.all():
+            self.refused["magic or version"] += int((~ours).sum())
+            self.refused["signal set"] += int((ours & ~known).sum())
+            table = table[known]
+        if not len(table):
+            return None
+        return Readings(
+            group, table["counter"].astype(np.int64), table["t_ns"].astype(np.int64),
+            table["i"].astype(np.int64), table["f"].astype(np.float64), table["status"].copy(),
+        )  # fmt: skip

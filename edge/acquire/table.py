@@ -1,0 +1,90 @@
+"""The signal table: what the aircraft says right now, signal by signal.
+
+In: validated batches with their arrival on the flight clock. Out: observations with age.
+Always holds: a value is offered as good only while it is younger than its `age_max`; age counts
+from arrival plus the declared latency, so a frozen bus grows stale whatever its time says.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from edge.acquire.reading import Readings
+from shared.quality import Quality, Reason, code
+from shared.signals import SignalSet
+
+NEVER_NS = -(1 << 62)
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """One signal now. value: engineering value, or None unless good and fresh."""
+
+    value: float | None
+    quality: int
+    age_ns: int
+
+    @property
+    def is_no_data(self) -> bool:
+        """The source says it has none, and says so freshly."""
+        return self.quality & 3 == Quality.NO_DATA
+
+
+class SignalTable:
+    """Last value, quality and arrival of every signal, by position."""
+
+    def __init__(self, signals: SignalSet) -> None:
+        self.index = {name: i for i, name in enumerate(signals.position)}
+        self._start: dict[str, int] = {}
+        start = 0
+        for group in signals.groups:
+            self._start[group.name] = start
+            start += len(group.signal)
+        self.value = np.full(start, np.nan)
+        self.quality = np.full(start, code(Quality.BAD, Reason.STALE), np.uint8)
+        self.arrival_ns = np.full(start, NEVER_NS, np.int64)
+        self._age_max_ns = np.array([g.age_max_ns(s) for g in signals.groups for s in g.signal])
+        self._latency_ns = np.array(
+            [round(s.latency_s * 1e9) for g in signals.groups for s in g.signal]
+        )
+        self._last_t_ns: dict[str, int] = {}
+        self.t_event_ns = 0
+        """Newest event time seen on any group."""
+
+    def update(
+        self,
+        readings: Readings,
+        values: npt.NDArray[np.float64],
+        quality: npt.NDArray[np.uint8],
+        now_ns: int,
+    ) -> None:
+        """Take the last reading of a batch that arrived at `now_ns` of the flight clock."""
+        name = readings.group.name
+        t_ns = int(readings.t_ns[-1])
+        if self._last_t_ns.get(name) == t_ns:
+            return  # a repeated reading is no news: let it grow stale
+        self._last_t_ns[name] = t_ns
+        start = self._start[name]
+        part = slice(start, start + len(readings.group.signal))
+        self.value[part], self.quality[part] = values[-1], quality[-1]
+        self.arrival_ns[part] = now_ns
+        self.t_event_ns = max(self.t_event_ns, t_ns)
+
+    def is_fresh(self, now_ns: int) -> npt.NDArray[np.bool_]:
+        """One flag a signal."""
+        fresh: npt.NDArray[np.bool_] = (
+            now_ns - self.arrival_ns + self._latency_ns <= self._age_max_ns
+        )
+        return fresh
+
+    def observe(self, name: str, now_ns: int) -> Observation:
+        """One signal as of `now_ns`."""
+        i = self.index[name]
+        age_ns = int(now_ns - self.arrival_ns[i] + self._latency_ns[i])
+        if age_ns > self._age_max_ns[i]:
+            return Observation(None, code(Quality.BAD, Reason.STALE), age_ns)
+        quality = int(self.quality[i])
+        return Observation(float(self.value[i]) if quality == 0 else None, quality, age_ns)

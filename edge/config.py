@@ -1,0 +1,196 @@
+"""Settings of the edge: one profile file, parsed once and strictly.
+
+In: a TOML file and the identity folder. Out: frozen slices, one for each part.
+Always holds: an unknown key, a missing one or a value out of range ends the start with an
+error that names file, key and remedy. Nothing reads the environment.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import msgspec
+
+from edge.update.gate import GateRule
+from shared.errors import ConfigError
+from shared.identity import Signer
+from shared.profile import ComputeProfile
+from shared.signals import SignalSet, load_signal_set
+from shared.topics import check_identifier
+
+T = TypeVar("T")
+
+
+class _Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    pass
+
+
+class Bus(_Strict):
+    """The on-board bus. topic: filter that covers every group."""
+
+    kind: Literal["mqtt"]
+    host: str
+    port: int
+    topic: str = "bus/#"
+
+
+class AirLink(_Strict):
+    """MQTT in the air. bytes_per_s_max: what the link is paid for; 0 is no cap."""
+
+    host: str
+    port: int
+    bytes_per_s_max: int
+
+
+class StandLink(_Strict):
+    """NATS at the stand."""
+
+    host: str
+    port: int
+    bytes_per_s_max: int = 0
+
+
+class Update(_Strict):
+    """Where signed bundles come from. url: base of the image repository."""
+
+    url: str
+    deadline_s: float = 120.0
+    bundle_bytes_max: int = 8 << 20
+
+
+class Recording(_Strict):
+    """journal_s: readings not yet in a block are durable after this, flight seconds."""
+
+    journal_s: float = 1.0
+    outbox_bytes_max: int = 512 << 20
+
+
+class Pace(_Strict):
+    """tick_s: acquisition tick, wall. flight_rate: of the flight clock; not 1 on a bench only."""
+
+    tick_s: float = 0.010
+    messages_per_tick_max: int = 4096
+    flight_rate: float = 1.0
+    model_period_s: float = 1.0
+    model_deadline_s: float = 0.5
+    state_period_s: float = 60.0
+    kpi_step_s: float = 5.0
+    kpi_window_s: float = 60.0
+
+
+class Profile(_Strict):
+    """One computer aboard and how it is wired. `bench` allows what only a bench may do."""
+
+    name: str
+    signal_set: str
+    bus: Bus
+    air: AirLink
+    compute: ComputeProfile
+    bench: bool = False
+    stand: StandLink | None = None
+    update: Update | None = None
+    gate: GateRule = GateRule()
+    recording: Recording = Recording()
+    pace: Pace = Pace()
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+
+class Engine(_Strict):
+    """One installed engine."""
+
+    position: int
+    esn: str
+    part_number: str
+
+
+class Tail(_Strict):
+    """Who this aircraft is, as identity/tail.toml says."""
+
+    operator: str
+    tail: str
+    type: str
+    registration: str = ""
+    engines: tuple[Engine, ...] = ()
+
+
+class Enrolment(_Strict):
+    """What the ground gave this tail: link credentials and the ground's public key (hex)."""
+
+    user: str
+    password: str
+    ground_pub: str
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Everything the daemon starts from."""
+
+    profile: Profile
+    signals: SignalSet
+    tail: Tail
+    enrolment: Enrolment
+    device: Signer
+    state_dir: Path
+
+    @property
+    def esn_by_position(self) -> dict[int, str]:
+        return {engine.position: engine.esn for engine in self.tail.engines}
+
+
+def load_profile(path: Path) -> tuple[Profile, SignalSet]:
+    """The profile and the signal set it names (relative to the profile's folder)."""
+    profile = _load(Profile, path, "see docs/configuration.md")
+    pace = profile.pace
+    if pace.flight_rate != 1.0 and not profile.bench:
+        raise ConfigError(
+            "only a bench may scale the flight clock", f"{path}: pace.flight_rate", "set it to 1.0"
+        )
+    for key, ok in {
+        "pace.flight_rate": 0.1 <= pace.flight_rate <= 200,
+        "pace.tick_s": 0.001 <= pace.tick_s <= 0.1,
+        "pace.messages_per_tick_max": 1 <= pace.messages_per_tick_max <= 100_000,
+        "recording.journal_s": 0.1 <= profile.recording.journal_s <= 1.0,
+        "recording.outbox_bytes_max": profile.recording.outbox_bytes_max >= 1 << 20,
+        "air.bytes_per_s_max": profile.air.bytes_per_s_max >= 0,
+        "pace.model_period_s": pace.model_period_s >= 0.1,
+        "pace.kpi_step_s": 0 < pace.kpi_step_s <= pace.kpi_window_s,
+    }.items():
+        if not ok:
+            raise ConfigError("out of range", f"{path}: {key}", "see docs/configuration.md")
+    return profile, load_signal_set(path.parent / profile.signal_set)
+
+
+def load_settings(profile_path: Path, state_dir: Path) -> Settings:
+    """Profile and identity; ConfigError when either is not usable."""
+    profile, signals = load_profile(profile_path)
+    identity = state_dir / "identity"
+    tail = load_tail(identity / "tail.toml")
+    enrolment = _load(Enrolment, identity / "enrolment.toml", "enrol the tail at the ground")
+    if len(enrolment.ground_pub) != 64:
+        raise ConfigError("not a 32-byte key in hex", f"{identity}/enrolment.toml: ground_pub",
+                          "copy the enrolment that the ground wrote")  # fmt: skip
+    device = Signer.load(identity / "device.key")
+    return Settings(profile, signals, tail, enrolment, device, state_dir)
+
+
+def load_tail(path: Path) -> Tail:
+    """identity/tail.toml, checked."""
+    tail = _load(Tail, path, "run tailtwin-edge init")
+    check_identifier(tail.operator, f"{path}: operator")
+    check_identifier(tail.tail, f"{path}: tail")
+    for engine in tail.engines:
+        check_identifier(engine.esn, f"{path}: engines.esn")
+    return tail
+
+
+def _load(kind: type[T], path: Path, remedy: str) -> T:
+    try:
+        data: dict[str, Any] = tomllib.loads(path.read_text())
+        return msgspec.convert(data, kind)
+    except OSError as error:
+        raise ConfigError(f"cannot read: {error.strerror}", str(path), remedy) from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, msgspec.ValidationError) as error:
+        raise ConfigError(str(error), str(path), remedy) from None

@@ -1,0 +1,287 @@
+"""The recorder: validated readings become journal entries, then blocks.
+
+In: batches of readings with their quality. Out: records of class `block` in the outbox.
+Always holds: what arrived is journalled within `journal_s` of the flight clock; a block and the
+deletion of its journal are one commit; a jump of a group's bus counter is an `Outage` of the
+open period. A clock that jumps seals the block before the jump.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+import zstandard
+
+from edge.acquire.reading import Readings
+from edge.outbox.store import Outbox
+from shared.block import VALUE_COUNT_MAX, Block, encode_block
+from shared.envelope import TIME_BUS
+from shared.errors import TailTwinError
+from shared.log import event
+from shared.messages import GroupCount, Outage
+from shared.signals import Group, SignalSet
+
+JOURNAL_BYTES_MAX = 4 << 20  # of one entry, decoded; a second of one group is about 4 kB
+OUTAGES_MAX = 512  # kept by name in one period; more are merged into the last one of the group
+BLOCK_SCHEMA = "block/1"
+
+
+class _Entry(msgspec.Struct, frozen=True, array_like=True):
+    """One journal entry of one group; arrays as little-endian bytes."""
+
+    set_sha256: bytes
+    period: str
+    boot: int
+    mono_t0_ns: int
+    n: int
+    t_ns: bytes
+    counter: bytes
+    raw: bytes
+    f64: bytes
+    status: bytes
+    quality: bytes
+
+
+class Tally(msgspec.Struct):
+    """What was recorded in the open period; persisted with every change."""
+
+    groups: dict[str, GroupCount] = msgspec.field(default_factory=dict)
+    outages: list[Outage] = msgspec.field(default_factory=list)
+
+
+@dataclass(slots=True)
+class _Pending:
+    """Readings of one group that are not in a block yet; `journalled` of them are durable."""
+
+    batches: list[tuple[Readings, npt.NDArray[np.uint8]]] = field(default_factory=list)
+    journalled: int = 0  # batches
+    readings: int = 0
+    opened_ns: int = 0  # flight clock at the first batch
+    t_last_ns: int = 0
+
+
+class Recorder:
+    """Journals and seals. Times are of the flight clock unless called event time."""
+
+    def __init__(self, outbox: Outbox, signals: SignalSet, journal_s: float) -> None:
+        self._outbox, self._signals = outbox, signals
+        self._journal_ns = round(journal_s * 1e9)
+        self._journalled_ns = 0
+        self._pending: dict[str, _Pending] = {g.name: _Pending() for g in signals.groups}
+        self._pack = zstandard.ZstdCompressor(level=1)
+        self._last: dict[str, tuple[int, int]] = _load_last(outbox)
+        self._seen_this_boot: set[str] = set()
+        self.period = ""
+        self.tally = Tally()
+        self.samples = 0
+
+    def recover(self) -> int:
+        """Seal what the journal holds from before the last stop; readings recovered."""
+        entries: dict[tuple[str, str, bytes, int], list[_Entry]] = {}
+        recovered = 0
+        with self._outbox.transaction():
+            for group_name, data in self._outbox.journal_entries():
+                entry = _unpack_entry(data)
+                known = group_name in self._signals.group_index
+                if entry is None or not known or entry.set_sha256 != self._signals.sha256:
+                    event("journal.refused", group=group_name, bytes=len(data))
+                    continue
+                key = (group_name, entry.period, entry.set_sha256, entry.boot)
+                entries.setdefault(key, []).append(entry)
+            for (group_name, period, _, _), parts in entries.items():
+                try:
+                    block = _join(self._signals.group(group_name), parts)
+                except ValueError as error:
+                    event("journal.refused", group=group_name, why=str(error))
+                    continue
+                self._append(block, period)
+                recovered += block.n
+            for group in self._signals.groups:
+                self._outbox.journal_clear(group.name)
+            self._save()
+        return recovered
+
+    def add(self, readings: Readings, quality: npt.NDArray[np.uint8], now_ns: int) -> None:
+        """Take one batch."""
+        group = readings.group
+        pending = self._pending[group.name]
+        if pending.readings and self._jumps(group, pending, readings):
+            self.seal(group.name)
+            pending = self._pending[group.name]
+        if not pending.batches:
+            pending.opened_ns = now_ns
+        self._note_gaps(group, readings)
+        pending.batches.append((readings, quality))
+        pending.readings += len(readings.t_ns)
+        pending.t_last_ns = int(readings.t_ns[-1])
+        self.samples += quality.size
+        full = pending.readings * quality.shape[1] > VALUE_COUNT_MAX // 2
+        if full or now_ns - pending.opened_ns >= group.block_s * 1e9:
+            self.seal(group.name)
+
+    def journal(self, now_ns: int) -> bool:
+        """Make what is pending durable if it is due; whether it was."""
+        if now_ns - self._journalled_ns < self._journal_ns:
+            return False
+        self._journalled_ns = now_ns
+        with self._outbox.transaction():
+            for name, pending in self._pending.items():
+                fresh = pending.batches[pending.journalled :]
+                if fresh:
+                    count = sum(len(readings.t_ns) for readings, _ in fresh)
+                    self._outbox.journal(name, self._entry(fresh, pending.opened_ns), count)
+            self._save()
+        for pending in self._pending.values():
+            pending.journalled = len(pending.batches)
+        return True
+
+    def seal_all(self) -> None:
+        """Seal every group: at the end of a period, and before an orderly stop."""
+        for name, pending in self._pending.items():
+            if pending.batches:
+                self.seal(name)
+
+    def seal(self, group_name: str) -> None:
+        """One group's pending readings become a block; its journal goes in the same commit.
+
+        When the store refuses (disk full), the readings stay pending and the error goes on.
+        """
+        pending = self._pending[group_name]
+        block = self._block(self._signals.group(group_name), pending)
+        kept = dict(self.tally.groups), dict(self._last)
+        try:
+            with self._outbox.transaction():
+                self._append(block, self.period)
+                self._outbox.journal_clear(group_name)
+                self._save()
+        except TailTwinError:
+            self.tally.groups, self._last = kept
+            raise
+        self._pending[group_name] = _Pending()
+
+    def _append(self, block: Block, period: str) -> None:
+        self._outbox.append(
+            "block", encode_block(block), stream=f"block-{block.group}", schema=BLOCK_SCHEMA,
+            flight=period, t_event_ns=int(block.t_ns[0]), t_quality=TIME_BUS,
+        )  # fmt: skip
+        if period != self.period:
+            return  # of a period whose manifest counted it when it closed
+        before = self.tally.groups.get(block.group)
+        first = int(block.t_ns[0]) if before is None else before.t_first_ns
+        count = block.n + (0 if before is None else before.readings)
+        self.tally.groups[block.group] = GroupCount(block.group, count, first, int(block.t_ns[-1]))
+        self._last[block.group] = (int(block.counter[-1]), int(block.t_ns[-1]))
+
+    def _save(self) -> None:
+        self._outbox.put("recorder.tally", msgspec.msgpack.encode(self.tally))
+        self._outbox.put("recorder.last", msgspec.msgpack.encode(self._last))
+
+    def _block(self, group: Group, pending: _Pending) -> Block:
+        parts = [readings for readings, _ in pending.batches]
+        return Block(
+            group.name, self._signals.sha256, self.period, self._outbox.boot, pending.opened_ns,
+            TIME_BUS,
+            np.concatenate([p.t_ns for p in parts]), np.concatenate([p.counter for p in parts]),
+            np.concatenate([p.raw for p in parts]), np.concatenate([p.f64 for p in parts]),
+            np.concatenate([p.status for p in parts]),
+            np.concatenate([quality for _, quality in pending.batches]),
+        )  # fmt: skip
+
+    def _entry(
+        self, batches: list[tuple[Readings, npt.NDArray[np.uint8]]], opened_ns: int
+    ) -> bytes:
+        def whole(name: str) -> bytes:
+            return b"".join(getattr(readings, name).tobytes() for readings, _ in batches)
+
+        entry = _Entry(
+            self._signals.sha256, self.period, self._outbox.boot, opened_ns,
+            sum(len(readings.t_ns) for readings, _ in batches),
+            whole("t_ns"), whole("counter"), whole("raw"), whole("f64"), whole("status"),
+            b"".join(quality.tobytes() for _, quality in batches),
+        )  # fmt: skip
+        return self._pack.compress(msgspec.msgpack.encode(entry))
+
+    def _jumps(self, group: Group, pending: _Pending, readings: Readings) -> bool:
+        """Event time goes back, or leaves more than a block's length out."""
+        step_ns = int(readings.t_ns[0]) - pending.t_last_ns
+        return step_ns < 0 or step_ns > group.block_s * 1e9
+
+    def _note_gaps(self, group: Group, readings: Readings) -> None:
+        last = self._last.get(group.name)
+        pending = self._pending[group.name]
+        if pending.batches:
+            tail = pending.batches[-1][0]
+            last = (int(tail.counter[-1]), int(tail.t_ns[-1]))
+        counter, t_ns = readings.counter, readings.t_ns
+        first = group.name not in self._seen_this_boot
+        self._seen_this_boot.add(group.name)
+        if last is not None:
+            counter = np.concatenate(([last[0]], counter))
+            t_ns = np.concatenate(([last[1]], t_ns))
+        for i in np.flatnonzero(np.diff(counter) != 1):
+            step = int(counter[i + 1] - counter[i])
+            if step <= 0 and 0 < t_ns[i + 1] - t_ns[i] <= 1.5 * group.period_ns:
+                continue  # the bus counter was restarted, but no reading is missing
+            down = first and i == 0 and last is not None
+            self._outage(
+                Outage(
+                    group.name, int(t_ns[i]), int(t_ns[i + 1]), step - 1 if step > 0 else -1,
+                    "recorder_down" if down else "bus_gap",
+                )
+            )  # fmt: skip
+
+    def _outage(self, outage: Outage) -> None:
+        event("recorder.outage", **msgspec.structs.asdict(outage))
+        if len(self.tally.outages) < OUTAGES_MAX:
+            self.tally.outages.append(outage)
+            return
+        for i in range(len(self.tally.outages) - 1, -1, -1):
+            known = self.tally.outages[i]
+            if known.group == outage.group:
+                missing = -1 if -1 in (known.missing, outage.missing) else (
+                    known.missing + outage.missing)  # fmt: skip
+                self.tally.outages[i] = Outage(
+                    known.group, known.start_ns, outage.end_ns, missing, known.cause
+                )
+                return
+
+
+def load_tally(outbox: Outbox) -> Tally:
+    """The tally of the open period as last persisted."""
+    data = outbox.get("recorder.tally")
+    return msgspec.msgpack.decode(data, type=Tally) if data else Tally()
+
+
+def _load_last(outbox: Outbox) -> dict[str, tuple[int, int]]:
+    data = outbox.get("recorder.last")
+    return msgspec.msgpack.decode(data, type=dict[str, tuple[int, int]]) if data else {}
+
+
+def _unpack_entry(data: bytes) -> _Entry | None:
+    try:
+        plain = zstandard.ZstdDecompressor().decompress(data, max_output_size=JOURNAL_BYTES_MAX)
+        return msgspec.msgpack.decode(plain, type=_Entry)
+    except (zstandard.ZstdError, msgspec.DecodeError, UnicodeDecodeError):
+        return None
+
+
+def _join(group: Group, parts: list[_Entry]) -> Block:
+    """The block of journal entries, in the order in which they were written."""
+    k, n_f64 = len(group.signal), int(group.is_f64.sum())
+
+    def whole(name: str, dtype: str) -> npt.NDArray[np.generic]:
+        return np.frombuffer(b"".join(getattr(part, name) for part in parts), dtype)
+
+    n = sum(part.n for part in parts)
+    head = parts[0]
+    return Block(
+        group.name, head.set_sha256, head.period, head.boot, head.mono_t0_ns, TIME_BUS,
+        whole("t_ns", "<i8").astype(np.int64), whole("counter", "<i8").astype(np.int64),
+        whole("raw", "<i8").astype(np.int64).reshape(n, k - n_f64),
+        whole("f64", "<f8").astype(np.float64).reshape(n, n_f64),
+        whole("status", "u1").astype(np.uint8).reshape(n, k),
+        whole("quality", "u1").astype(np.uint8).reshape(n, k),
+    )  # fmt: skip
