@@ -28,7 +28,7 @@ class _Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     pass
 
 
-class Bus(_Strict):
+class Bus(_Strict, frozen=True, kw_only=True):
     """The on-board bus. topic: filter that covers every group."""
 
     kind: Literal["mqtt"]
@@ -37,7 +37,7 @@ class Bus(_Strict):
     topic: str = "bus/#"
 
 
-class AirLink(_Strict):
+class AirLink(_Strict, frozen=True, kw_only=True):
     """MQTT in the air. bytes_per_s_max: what the link is paid for; 0 is no cap."""
 
     host: str
@@ -45,7 +45,7 @@ class AirLink(_Strict):
     bytes_per_s_max: int
 
 
-class StandLink(_Strict):
+class StandLink(_Strict, frozen=True, kw_only=True):
     """NATS at the stand."""
 
     host: str
@@ -53,7 +53,7 @@ class StandLink(_Strict):
     bytes_per_s_max: int = 0
 
 
-class Update(_Strict):
+class Update(_Strict, frozen=True, kw_only=True):
     """Where signed bundles come from. url: base of the image repository."""
 
     url: str
@@ -61,14 +61,14 @@ class Update(_Strict):
     bundle_bytes_max: int = 8 << 20
 
 
-class Recording(_Strict):
+class Recording(_Strict, frozen=True, kw_only=True):
     """journal_s: readings not yet in a block are durable after this, flight seconds."""
 
     journal_s: float = 1.0
     outbox_bytes_max: int = 512 << 20
 
 
-class Pace(_Strict):
+class Pace(_Strict, frozen=True, kw_only=True):
     """tick_s: acquisition tick, wall. flight_rate: of the flight clock; not 1 on a bench only."""
 
     tick_s: float = 0.010
@@ -81,7 +81,7 @@ class Pace(_Strict):
     kpi_window_s: float = 60.0
 
 
-class Profile(_Strict):
+class Profile(_Strict, frozen=True, kw_only=True):
     """One computer aboard and how it is wired. `bench` allows what only a bench may do."""
 
     name: str
@@ -98,7 +98,7 @@ class Profile(_Strict):
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
 
-class Engine(_Strict):
+class Engine(_Strict, frozen=True, kw_only=True):
     """One installed engine."""
 
     position: int
@@ -106,7 +106,7 @@ class Engine(_Strict):
     part_number: str
 
 
-class Tail(_Strict):
+class Tail(_Strict, frozen=True, kw_only=True):
     """Who this aircraft is, as identity/tail.toml says."""
 
     operator: str
@@ -116,7 +116,7 @@ class Tail(_Strict):
     engines: tuple[Engine, ...] = ()
 
 
-class Enrolment(_Strict):
+class Enrolment(_Strict, frozen=True, kw_only=True):
     """What the ground gave this tail: link credentials and the ground's public key (hex)."""
 
     user: str

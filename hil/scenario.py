@@ -1,0 +1,114 @@
+"""A scenario: one bench run, as data.
+
+In: a TOML file. Out: a frozen `Scenario`, checked.
+Always holds: unknown keys and impossible events are refused by name before anything is started.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from shared.errors import ConfigError
+from shared.phases import Phase
+from shared.topics import check_identifier
+
+
+class _Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    pass
+
+
+class Event(_Strict, frozen=True, kw_only=True):
+    """One thing that the bench does to the aircraft, `after_s` flight seconds into a phase.
+
+    action: `cut` a link for `for_s` flight seconds; `kill` or `restart` a program; `offer` the
+    bundle declared by `bundle`; `cut_power` kills the edge and stops the bus with it.
+    """
+
+    phase: Phase
+    after_s: float = 0.0
+    action: Literal["cut", "kill_edge", "offer", "kill_ingest"]
+    link: Literal["air", "stand"] = "air"
+    for_s: float = 0.0
+    bundle: str = ""
+
+
+class Degradation(_Strict, frozen=True, kw_only=True):
+    """Lost compressor efficiency, in points (percent of efficiency), ramped from a phase on."""
+
+    engine: int
+    points: float
+    phase: Phase = Phase.CRUISE
+    after_s: float = 0.0
+    ramp_s: float = 180.0
+
+
+class Engine(_Strict, frozen=True, kw_only=True):
+    position: int
+    esn: str
+    part_number: str
+
+
+class Tail(_Strict, frozen=True, kw_only=True):
+    """The aircraft on the bench, as its identity/tail.toml will say."""
+
+    operator: str
+    tail: str
+    type: str
+    registration: str
+    engines: tuple[Engine, ...]
+
+
+class Expect(_Strict, frozen=True, kw_only=True):
+    """What must come true for exit code 0, beyond the checks that every run has."""
+
+    alerts: tuple[str, ...] = ()
+    """`NAME` or `NAME@ESN` that must stand at the end; any other alert fails the run."""
+    refused: tuple[str, ...] = ()
+    """Bundles that must have been refused or deferred in the air."""
+    activated: tuple[str, ...] = ()
+    outages: int = 0
+    """Recorder outages that must be named, at most and at least."""
+
+
+class Scenario(_Strict, frozen=True, kw_only=True):
+    """One run. rate: flight seconds per wall second. air_bytes_per_s: cap of the air link, wall."""
+
+    name: str
+    description: str = ""
+    mission: str
+    seed: int
+    rate: float
+    tail: Tail
+    signal_set: str = "b737_bench"
+    bundle: str = "egt_rom_v1"
+    air_bytes_per_s: int = 4000
+    parked_s: float = 240.0
+    """Flight seconds on the stand after landing before the bench may stop."""
+    start_phase: Phase | None = None
+    """Publish from this phase of the flight on; None is from the start."""
+    degradation: Degradation | None = None
+    event: tuple[Event, ...] = ()
+    expect: Expect = Expect()
+
+
+def load_scenario(path: Path) -> Scenario:
+    """The scenario at `path`; ConfigError names file, key and remedy."""
+    try:
+        scenario = msgspec.convert(tomllib.loads(path.read_text()), Scenario)
+    except OSError as error:
+        raise ConfigError(f"cannot read: {error.strerror}", str(path), "ls hil/scenarios") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, msgspec.ValidationError) as error:
+        raise ConfigError(str(error), str(path), "see hil/scenario.py for every key") from None
+    check_identifier(scenario.name, f"{path}: name")
+    if not 0.1 <= scenario.rate <= 100:
+        raise ConfigError("out of range", f"{path}: rate", "0.1 to 100")
+    for i, event in enumerate(scenario.event):
+        if event.action == "cut" and event.for_s <= 0:
+            raise ConfigError("a cut needs its length", f"{path}: event[{i}].for_s", "above 0")
+        if event.action == "offer" and not event.bundle:
+            raise ConfigError("an offer needs a bundle", f"{path}: event[{i}].bundle", "name one")
+    return scenario
