@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -33,7 +35,7 @@ def test_ranges_behave_like_a_set(moves: list[tuple[str, int, int]], low: int, h
     pairs = list(ranges)
     assert ints(pairs) == plain
     assert all(a < b for a, b in pairs)
-    assert all(b < c for (_, b), (c, _) in zip(pairs, pairs[1:], strict=False))
+    assert all(b < c for (_, b), (c, _) in pairwise(pairs))
     assert ranges.size == len(plain)
     assert ranges.end == (max(plain) + 1 if plain else 0)
     assert all((value in ranges) == (value in plain) for value in range(62))
