@@ -11,12 +11,14 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
-from tuf.api.metadata import Root, Signed
 
 from shared.errors import Rejected
+
+if TYPE_CHECKING:  # the recorder imports this module and must not carry tuf's memory
+    from tuf.api.metadata import Root, Signed
 
 CUSTOM_LIST_MAX = 1024
 RELEASE_MAX = 2**53 - 1  # what every JSON reader holds exactly
@@ -25,7 +27,7 @@ ROOT_THRESHOLD_MIN = 2
 ISSUED_FIELD = "x-tailtwin-issued"
 """Signed beside `expires`: when the metadata was made, so that a time floor can learn from it."""
 
-_TARGET_PATH = re.compile(r"[A-Za-z0-9_-]{1,32}/[A-Za-z0-9][A-Za-z0-9._-]{0,119}\Z")
+_TARGET_PATH = re.compile(r"[A-Za-z0-9_-]{1,32}/[A-Za-z0-9][A-Za-z0-9._-]{0,111}\.tar\.zst\Z")
 _TEXT = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._/-]{0,63}\Z")
 
 
@@ -56,10 +58,12 @@ class Aircraft(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
 
 
 def check_target_path(path: str) -> str:
-    """Return `{name}/{filename}` if it is one; Rejected otherwise."""
+    """Return `{name}/{file}.tar.zst` if it is one; Rejected otherwise."""
     if not isinstance(path, str) or not _TARGET_PATH.match(path):
         raise Rejected(
-            f"{str(path)[:80]!r} is not a target path", "target", "{name}/{filename}, plain ASCII"
+            f"{str(path)[:80]!r} is not a target path",
+            "target",
+            "{name}/{file}.tar.zst, plain ASCII",
         )
     return path
 

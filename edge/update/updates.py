@@ -1,0 +1,328 @@
+"""The update session: from an offer to a live set, one step after another, gate at each.
+
+In: offers (target paths of notices) and gate decisions. Out: an `UpdateDecision` for every
+attempt, for the audit and the report; and, when all agree, a new live slot.
+Always holds: the gate is asked at the offer, before the download, before the activation and
+inside the swap; its closing stops an attempt at any step with the live slot untouched; an offer
+that only the gate or the network stands against stays pending, at most 16 of them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Literal, TypeVar
+
+import msgspec
+
+from edge.update.gate import GateDecision
+from edge.update.slots import BundleSet, Slots
+from edge.update.verified import FetchAnswer, FetchFailure, VerifiedBundle
+from shared.clock import Clock
+from shared.errors import Rejected, TailTwinError
+from shared.phases import Phase
+from signing.verify import check_target_path
+
+PENDING_MAX = 16
+ATTEMPTS_MAX = 8
+RETRY_S = 15.0  # doubled at each attempt; assumption: the stand's link is back within minutes
+REPEAT_S = 60.0  # the same refusal of the same offer is told once in this time
+ASK_S_MAX = 2.0  # no answer of the recorder's loop in this time is a shut gate
+
+T = TypeVar("T")
+Step = Literal["offer", "download", "admission", "activation", "swap", "load"]
+Decision = Literal["refused", "deferred", "fetched", "unchanged", "failed", "activated", "muted"]
+
+
+class UpdateReason(msgspec.Struct, frozen=True):
+    """code: for machines. text: with figures, for people."""
+
+    code: str
+    text: str
+
+
+class UpdateDecision(msgspec.Struct, frozen=True, kw_only=True):
+    """What was decided of one bundle at one step.
+
+    `refused` and `deferred` stay pending, `failed` too when `is_pending`. t_ns: wall clock.
+    """
+
+    bundle: str
+    phase: str
+    step: Step
+    decision: Decision
+    reasons: tuple[UpdateReason, ...] = ()
+    is_pending: bool = False
+    name: str = ""
+    release: int = 0
+    t_ns: int = 0
+
+    def texts(self) -> list[str]:
+        return [f"{r.code}: {r.text}" for r in self.reasons]
+
+
+class AdmissionResult(msgspec.Struct, frozen=True):
+    """What admission, or the worker that loads a set, says."""
+
+    ok: bool
+    reasons: tuple[str, ...] = ()
+
+
+Fetch = Callable[[str, Mapping[str, int]], Awaitable[FetchAnswer]]
+Admit = Callable[[VerifiedBundle], Awaitable[AdmissionResult]]
+Load = Callable[[BundleSet], Awaitable[AdmissionResult]]
+
+
+@dataclass
+class _Offer:
+    target: str
+    attempts: int = 0
+    due_ns: int = 0
+    told: tuple[str, ...] = ()
+    told_ns: int = 0
+
+
+class UpdateClient:
+    """Drives updates beside the recorder's loop; nothing here blocks it.
+
+    fetch: see `FetchChild`. admit: checks a verified file in a child. load: makes the worker use
+    a live set. ask: looks at the gate now, with fresh inputs; called on the loop only.
+    record: takes each decision, durable before it returns or soon after.
+    """
+
+    def __init__(
+        self,
+        *,
+        slots: Slots,
+        fetch: Fetch,
+        admit: Admit,
+        load: Load,
+        ask: Callable[[], GateDecision],
+        record: Callable[[UpdateDecision], None],
+        clock: Clock,
+        retry_s: float = RETRY_S,
+    ) -> None:
+        self._slots, self._fetch, self._admit, self._load = slots, fetch, admit, load
+        self._ask, self._record, self._clock, self._retry_s = ask, record, clock, retry_s
+        self._offers: dict[str, _Offer] = {}
+        self._wake, self._shut = asyncio.Event(), asyncio.Event()
+        self._shut.set()
+        self._phase = Phase.UNKNOWN
+
+    @property
+    def pending(self) -> tuple[str, ...]:
+        """Targets that wait for the gate or the network."""
+        return tuple(offer.target for offer in self._offers.values())
+
+    def offer(self, target: str) -> UpdateDecision | None:
+        """A notice names a bundle. Returns (and records) the refusal, or None when it is tried.
+
+        A later offer of a name replaces an earlier one.
+        """
+        try:
+            name = check_target_path(target).partition("/")[0]
+        except Rejected as error:
+            reason = UpdateReason("target_path", error.what)
+            return self._tell(str(target)[:80], "offer", "refused", (reason,))
+        if name not in self._offers and len(self._offers) >= PENDING_MAX:
+            reason = UpdateReason("pending_full", f"{PENDING_MAX} offers wait already")
+            return self._tell(target, "offer", "refused", (reason,))
+        offer = self._offers.get(name)
+        if offer is None or offer.target != target:
+            offer = self._offers[name] = _Offer(target)
+        gate = self._look()
+        if gate.open:
+            offer.due_ns = 0
+            self._wake.set()
+            return None
+        return self._refuse(offer, gate)
+
+    def on_gate(self, decision: GateDecision) -> None:
+        """The gate, each time the recorder has looked."""
+        self._phase = decision.phase
+        if not decision.open:
+            self._shut.set()
+        elif self._shut.is_set():
+            self._shut.clear()
+            self._wake.set()
+
+    async def run(self) -> None:
+        """Try what is pending whenever the gate is open; until cancelled."""
+        while True:
+            await self._sleep()
+            for name, offer in list(self._offers.items()):
+                if offer.due_ns > self._clock.mono_ns() or self._shut.is_set():
+                    continue
+                if self._offers.get(name) is not offer:
+                    continue  # replaced while another one was tried
+                if not await self._attempt(offer) and self._offers.get(name) is offer:
+                    del self._offers[name]
+
+    # -- one attempt; each step returns whether the offer stays pending
+
+    async def _attempt(self, offer: _Offer) -> bool:
+        if self._stopped(offer, "download"):
+            return True
+        try:
+            answer = await self._while_open(self._fetched(offer.target))
+            if answer is None:
+                return self._defer(offer, "download")
+            if isinstance(answer, FetchFailure):
+                reason = UpdateReason(answer.code, answer.text)
+                may_pass = answer.kind in ("unreachable", "expired")
+                return self._fail(offer, "download", reason, retry=may_pass)
+            self._tell(offer.target, "download", "fetched", bundle=answer)
+            stays = await self._install(offer, answer)
+            if not stays:
+                answer.file.unlink(missing_ok=True)
+            return stays
+        except (TailTwinError, OSError) as error:  # this machine: its disk, its processes
+            return self._fail(offer, "activation", UpdateReason("machine", str(error)), retry=True)
+
+    async def _install(self, offer: _Offer, bundle: VerifiedBundle) -> bool:
+        live = await asyncio.to_thread(self._slots.live)
+        for present in live.bundles if live else ():
+            if present.name == bundle.name and present.sha256 == bundle.sha256:
+                self._tell(offer.target, "activation", "unchanged", bundle=bundle)
+                return False
+            if present.name == bundle.name and present.release == bundle.release:
+                text = f"release {bundle.release} is live with other bytes"
+                return self._fail(offer, "activation", UpdateReason("release_same", text))
+        admitted = await self._while_open(self._admit(bundle))
+        if admitted is None:
+            return self._defer(offer, "admission")
+        if not admitted.ok:
+            reasons = tuple(UpdateReason("admission", text) for text in admitted.reasons)
+            self._tell(offer.target, "admission", "failed", reasons, bundle=bundle)
+            return False
+        if self._stopped(offer, "activation"):
+            return True
+        return await self._swap(offer, bundle)
+
+    async def _swap(self, offer: _Offer, bundle: VerifiedBundle) -> bool:
+        slot = await asyncio.to_thread(self._slots.stage, [bundle])
+        if self._stopped(offer, "activation"):
+            return True
+        loop = asyncio.get_running_loop()
+        if not await asyncio.to_thread(self._slots.activate, slot, lambda: self._is_open(loop)):
+            return self._defer(offer, "swap")
+        self._tell(offer.target, "swap", "activated", bundle=bundle)
+        loaded = await self._loaded()
+        if not loaded.ok:
+            why = "; ".join(loaded.reasons) or "the worker could not load it"
+            await asyncio.to_thread(self._slots.mute, slot, why)
+            self._tell(offer.target, "load", "muted", (UpdateReason("load", why),), bundle=bundle)
+        return False
+
+    async def _loaded(self) -> AdmissionResult:
+        """What is live now, in use or not; whatever stands against it, it is not in use."""
+        try:
+            live = await asyncio.to_thread(self._slots.live)
+            assert live is not None
+            return await self._load(live)
+        except (TailTwinError, OSError) as error:
+            return AdmissionResult(False, (str(error),))
+
+    # -- the gate
+
+    def _look(self) -> GateDecision:
+        decision = self._ask()
+        self.on_gate(decision)
+        return decision
+
+    def _is_open(self, loop: asyncio.AbstractEventLoop) -> bool:
+        """Asked by the thread that swaps: the loop looks, and silence is a shut gate."""
+
+        async def look() -> bool:
+            return self._look().open
+
+        asked = asyncio.run_coroutine_threadsafe(look(), loop)
+        try:
+            return asked.result(ASK_S_MAX)
+        except TimeoutError:
+            asked.cancel()
+            return False
+
+    def _stopped(self, offer: _Offer, step: Step) -> bool:
+        """Whether the gate is shut now; if so the offer is deferred, and that is recorded."""
+        return not self._look().open and self._defer(offer, step)
+
+    async def _while_open(self, work: Awaitable[T]) -> T | None:
+        """The result of `work`, or None when the gate shut first; `work` has ended either way."""
+        task = asyncio.ensure_future(work)
+        shut = asyncio.ensure_future(self._shut.wait())
+        try:
+            await asyncio.wait({task, shut}, return_when=asyncio.FIRST_COMPLETED)
+            if task.done():
+                return task.result()
+            return None
+        finally:
+            for each in (task, shut):
+                each.cancel()
+            await asyncio.gather(task, shut, return_exceptions=True)
+
+    async def _sleep(self) -> None:
+        """Until something changed, or the first retry is due."""
+        now_ns = self._clock.mono_ns()
+        due = [o.due_ns for o in self._offers.values() if o.due_ns > now_ns]
+        timeout_s = (min(due) - now_ns) / 1e9 if due else None
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._wake.wait()
+        except TimeoutError:
+            pass
+        self._wake.clear()
+
+    async def _fetched(self, target: str) -> FetchAnswer:
+        releases = await asyncio.to_thread(self._slots.releases)
+        return await self._fetch(target, releases)
+
+    # -- telling
+
+    def _refuse(self, offer: _Offer, gate: GateDecision) -> UpdateDecision | None:
+        codes = tuple(reason.code for reason in gate.reasons)
+        now_ns = self._clock.mono_ns()
+        if offer.told == codes and now_ns - offer.told_ns < REPEAT_S * 1e9:
+            return None
+        offer.told, offer.told_ns = codes, now_ns
+        return self._tell(offer.target, "offer", "refused", _reasons(gate), is_pending=True)
+
+    def _defer(self, offer: _Offer, step: Step) -> bool:
+        gate = self._look()
+        reasons = _reasons(gate) or (UpdateReason("gate", "the gate shut for a moment"),)
+        self._tell(offer.target, step, "deferred", reasons, is_pending=True)
+        if gate.open:
+            self._wake.set()
+        return True
+
+    def _fail(self, offer: _Offer, step: Step, reason: UpdateReason, retry: bool = False) -> bool:
+        offer.attempts += 1
+        stays = retry and offer.attempts < ATTEMPTS_MAX
+        offer.due_ns = self._clock.mono_ns() + round(
+            self._retry_s * 2 ** (offer.attempts - 1) * 1e9
+        )
+        self._tell(offer.target, step, "failed", (reason,), is_pending=stays)
+        return stays
+
+    def _tell(
+        self,
+        target: str,
+        step: Step,
+        decision: Decision,
+        reasons: tuple[UpdateReason, ...] = (),
+        *,
+        bundle: VerifiedBundle | None = None,
+        is_pending: bool = False,
+    ) -> UpdateDecision:
+        told = UpdateDecision(
+            bundle=target, phase=self._phase.value, step=step, decision=decision, reasons=reasons,
+            is_pending=is_pending, name=bundle.name if bundle else target.partition("/")[0],
+            release=bundle.release if bundle else 0, t_ns=self._clock.wall_ns(),
+        )  # fmt: skip
+        self._record(told)
+        return told
+
+
+def _reasons(gate: GateDecision) -> tuple[UpdateReason, ...]:
+    return tuple(UpdateReason(reason.code, reason.text) for reason in gate.reasons)
