@@ -189,7 +189,10 @@ class Alert(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Drop(msgspec.Struct, frozen=True):
-    """Records that retention evicted before the ground had them, and their payload hashes."""
+    """Records that retention evicted before the ground had them, and their payload hashes.
+
+    epoch: of the records, when it is not the one the drop record itself is in; else empty.
+    """
 
     v: int
     stream: str
@@ -197,6 +200,7 @@ class Drop(msgspec.Struct, frozen=True):
     high: int
     sha256: list[bytes]
     reason: str
+    epoch: str = ""
 
 
 class State(msgspec.Struct, frozen=True, kw_only=True):
