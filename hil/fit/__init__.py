@@ -1,0 +1,1 @@
+"""Baselines: from healthy flights to a bundle. In: flights. Out: declarations and bundles."""

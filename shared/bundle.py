@@ -1,0 +1,331 @@
+"""The bundle: a model as shipped. One deterministic `.tar.zst` of three files.
+
+In: the files, or bytes from anywhere. Out: the file's bytes, or checked `BundleFiles`.
+Always holds: the same files give the same bytes; only the one encoding that `pack` writes is
+read back, so no link, path, duplicate or hidden byte survives `unpack`; nothing is
+decompressed beyond its bound. That a bundle unpacks says nothing about its graph: admission does.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import tarfile
+from typing import Annotated, Literal
+
+import msgspec
+import zstandard
+from msgspec import Meta
+
+from shared.behaviour.kinds import LookupTable, check
+from shared.errors import Rejected
+from shared.profile import ModelBounds
+from shared.topics import check_identifier
+
+SUFFIX = ".tar.zst"
+MEMBERS = ("bundle.json", "model.onnx", "selftest.msgpack")
+MONITORS_MAX, PORTS_MAX, STATES_MAX, STATE_ELEMENTS_MAX = 64, 64, 16, 4096
+SELFTEST_STEPS_MAX = 256
+_BLOCK = 512  # of a tar file
+
+NonNegative = Annotated[float, Meta(ge=0)]
+
+
+class Instance(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One row of the batch: a place on the aircraft and the serial number it was made for."""
+
+    position: Annotated[int, Meta(ge=0, le=64)]
+    esn: str
+    inputs: dict[str, str]
+    """Input name to signal name."""
+    measured: dict[str, str]
+    """Output name to the signal that measures it."""
+
+
+class Input(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A column of the graph's input. Outside `valid` there is no prediction."""
+
+    name: str
+    unit: str
+    valid: tuple[float, float]
+
+
+class Output(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A column of the graph's output; `lsb` is the step it is reported in."""
+
+    name: str
+    unit: str
+    lsb: Annotated[float, Meta(gt=0)]
+
+
+class State(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Memory of the graph between steps: its input `name`, its output `name.next`.
+
+    initial: [instance][element].
+    """
+
+    name: str
+    initial: tuple[tuple[float, ...], ...]
+
+
+class Steady(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Steady is: over the last `hold_s`, the input moved at most `rate_max_per_s` x `hold_s`."""
+
+    input: str
+    rate_max_per_s: NonNegative
+    hold_s: Annotated[float, Meta(gt=0, le=600)]
+
+
+class Monitor(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """An alert on a deviation (measured - predicted), smoothed; limits in the output's unit.
+
+    persistence_s and clear_persistence_s count flight seconds with a prediction in steady flight.
+    """
+
+    name: str
+    fault_code: str
+    output: str
+    onset: float
+    clear: float
+    persistence_s: NonNegative
+    clear_persistence_s: NonNegative
+    smoothing_s: NonNegative
+    """Time constant of the first-order low pass."""
+    direction: Literal["high", "low"] = "high"
+    severity: Literal["advisory", "caution", "warning"] = "advisory"
+    phases: tuple[str, ...] = ()
+    """Phases in which it may arise; empty means all."""
+    steady: Steady | None = None
+    rate_per_hour_max: Annotated[int, Meta(ge=1)] = 6
+
+
+class Applicability(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What the bundle may run on; an empty list does not restrict."""
+
+    types: tuple[str, ...] = ()
+    part_numbers: tuple[str, ...] = ()
+    esns: tuple[str, ...] = ()
+    tails: tuple[str, ...] = ()
+
+
+class Requirements(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What the graph asks of the profile."""
+
+    nodes: int
+    tensor_elements: int
+
+
+class ModelCard(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What people should know of the model. figures: name to value, units in the names."""
+
+    purpose: str
+    method: str
+    limits: str
+    figures: dict[str, float] = {}
+
+
+class Calibration(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Where the numbers come from."""
+
+    source: str
+    seeds: tuple[int, ...]
+    fitted_by: str
+    signal_set_sha256: str
+
+
+class Bundle(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """`bundle.json`."""
+
+    name: str
+    version: str
+    release: Annotated[int, Meta(ge=1)]
+    """Only grows over the versions of a name."""
+    rate_hz: Annotated[float, Meta(gt=0, le=50)]
+    instances: tuple[Instance, ...]
+    inputs: tuple[Input, ...]
+    outputs: tuple[Output, ...]
+    states: tuple[State, ...] = ()
+    monitors: tuple[Monitor, ...] = ()
+    applicability: Applicability
+    ata: str
+    requirements: Requirements
+    model_card: ModelCard
+    calibration: Calibration
+    full_fidelity: str
+    """The model it stands for."""
+    behaviour: LookupTable
+
+
+class SelfTest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Vectors that a session must reproduce: float32, little endian, C order.
+
+    inputs: [steps, instances, inputs]; outputs: [steps, instances, outputs], from the numpy
+    reference. tolerance: absolute, one an output. States start at their initial values.
+    """
+
+    steps: Annotated[int, Meta(ge=1, le=SELFTEST_STEPS_MAX)]
+    inputs: bytes
+    outputs: bytes
+    tolerance: tuple[float, ...]
+
+
+class BundleFiles(msgspec.Struct, frozen=True):
+    """An unpacked bundle; sha256 is that of the packed file, hex."""
+
+    bundle: Bundle
+    bundle_json: bytes
+    model: bytes
+    selftest: bytes
+    sha256: str
+
+    @property
+    def filename(self) -> str:
+        return filename(self.bundle, self.sha256)
+
+
+def filename(bundle: Bundle, sha256: str) -> str:
+    """`{name}-{version}-{first 12 hex digits of the file's sha-256}.tar.zst`."""
+    return f"{bundle.name}-{bundle.version}-{sha256[:12]}{SUFFIX}"
+
+
+def parse_bundle(data: bytes, where: str) -> Bundle:
+    """A checked `bundle.json`, or Rejected."""
+    try:
+        bundle = msgspec.json.decode(data, type=Bundle)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise Rejected(f"bundle.json: {error}", where, "see shared/bundle.py") from None
+    _check(bundle, where)
+    return bundle
+
+
+def parse_selftest(data: bytes, bundle: Bundle, where: str) -> SelfTest:
+    """Self-test vectors of the sizes that `bundle` needs, or Rejected."""
+    try:
+        selftest = msgspec.msgpack.decode(data, type=SelfTest)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise Rejected(f"selftest.msgpack: {error}", where) from None
+    row = 4 * selftest.steps * len(bundle.instances)
+    _need(len(selftest.inputs) == row * len(bundle.inputs), "self-test inputs: size", where)
+    _need(len(selftest.outputs) == row * len(bundle.outputs), "self-test outputs: size", where)
+    _need(len(selftest.tolerance) == len(bundle.outputs), "self-test tolerance: size", where)
+    return selftest
+
+
+def pack(bundle: Bundle, model: bytes, selftest: SelfTest) -> bytes:
+    """The bundle file; the same arguments give the same bytes (with one zstandard version)."""
+    where = f"{bundle.name} {bundle.version}"
+    _check(bundle, where)
+    vectors = msgspec.msgpack.encode(selftest)
+    parse_selftest(vectors, bundle, where)
+    text = msgspec.json.encode(bundle, order="deterministic")
+    compressor = zstandard.ZstdCompressor(level=19, write_checksum=True, write_content_size=True)
+    return compressor.compress(_tar((text, model, vectors)))
+
+
+def unpack(data: bytes, bounds: ModelBounds, where: str = "bundle") -> BundleFiles:
+    """Read a bundle file; Rejected unless it is one that `pack` could have written."""
+    _need(len(data) <= bounds.bundle_bytes_max, f"over {bounds.bundle_bytes_max} bytes", where)
+    raw = _decompress(data, bounds.unpacked_bytes_max, where)
+    files = _members(raw, where)
+    _need(_tar(files) == raw, "not the one encoding of these files", where)
+    bundle = parse_bundle(files[0], where)
+    parse_selftest(files[2], bundle, where)
+    return BundleFiles(bundle, *files, hashlib.sha256(data).hexdigest())
+
+
+def _decompress(data: bytes, bytes_max: int, where: str) -> bytes:
+    try:
+        frame = zstandard.get_frame_parameters(data)
+        # The declared size is what gets allocated, so it is looked at first; -1 is unknown.
+        _need(0 < frame.content_size <= bytes_max, "unpacked size is unknown or too large", where)
+        return zstandard.ZstdDecompressor(max_window_size=1 << 27).decompress(
+            data, max_output_size=bytes_max, allow_extra_data=False
+        )
+    except zstandard.ZstdError as error:
+        raise Rejected(f"not one zstd frame: {error}", where) from None
+
+
+def _members(raw: bytes, where: str) -> tuple[bytes, bytes, bytes]:
+    """Contents of the three members in their order. Loose: `unpack` compares the encoding."""
+    contents, at = [], 0
+    for name in MEMBERS:
+        header = raw[at : at + _BLOCK]
+        found = header[:100].rstrip(b"\0")
+        _need(found == name.encode(), f"member {found[:40]!r} where {name} belongs", where)
+        digits = header[124:135]
+        _need(digits.isdigit(), f"{name}: size is not a number", where)
+        try:
+            size = int(digits, 8)
+        except ValueError:
+            raise Rejected(f"{name}: size is not octal", where) from None
+        at += _BLOCK
+        _need(at + size <= len(raw), f"{name} is cut short", where)
+        contents.append(raw[at : at + size])
+        at += -(-size // _BLOCK) * _BLOCK
+    return contents[0], contents[1], contents[2]
+
+
+def _tar(files: tuple[bytes, bytes, bytes]) -> bytes:
+    out = io.BytesIO()
+    for name, content in zip(MEMBERS, files, strict=True):
+        member = tarfile.TarInfo(name)
+        member.size, member.mode = len(content), 0o644
+        out.write(member.tobuf(tarfile.USTAR_FORMAT))
+        out.write(content + b"\0" * (-len(content) % _BLOCK))
+    return out.getvalue() + b"\0" * (2 * _BLOCK)
+
+
+def _check(bundle: Bundle, where: str) -> None:
+    """What the types alone cannot say."""
+    check_identifier(bundle.name, f"{where}: name")
+    check_identifier(bundle.version.replace(".", "_"), f"{where}: version")
+    for kind, items in (("instance", bundle.instances), ("input", bundle.inputs),
+                        ("output", bundle.outputs)):  # fmt: skip
+        _need(0 < len(items) <= PORTS_MAX, f"1 to {PORTS_MAX} {kind}s", where)
+    _need(len(bundle.states) <= STATES_MAX, f"over {STATES_MAX} states", where)
+    _need(len(bundle.monitors) <= MONITORS_MAX, f"over {MONITORS_MAX} monitors", where)
+    inputs = {x.name: x for x in bundle.inputs}
+    outputs = {x.name: x for x in bundle.outputs}
+    states = {x.name for x in bundle.states}
+    monitors = {x.name for x in bundle.monitors}
+    for name in (*inputs, *outputs, *states, *monitors):
+        check_identifier(name, f"{where}: {name[:40]!r}")
+    _need(len(inputs) == len(bundle.inputs) and len(outputs) == len(bundle.outputs)
+          and len(states) == len(bundle.states) and len(monitors) == len(bundle.monitors),
+          "a name is used twice", where)  # fmt: skip
+    _check_instances(bundle, where)
+    for port in bundle.inputs:
+        _need(port.valid[0] < port.valid[1], f"input {port.name}: valid range is empty", where)
+    for state in bundle.states:
+        width = len(state.initial[0]) if state.initial else 0
+        ok = len(state.initial) == len(bundle.instances) and 0 < width <= STATE_ELEMENTS_MAX
+        ok = ok and all(len(row) == width for row in state.initial)
+        _need(ok, f"state {state.name}: initial is not [instance][element]", where)
+    for monitor in bundle.monitors:
+        _need(monitor.output in outputs, f"monitor {monitor.name}: no such output", where)
+        high = monitor.direction == "high"
+        ordered = monitor.clear < monitor.onset if high else monitor.clear > monitor.onset
+        _need(ordered, f"monitor {monitor.name}: no hysteresis", where)
+        steady = monitor.steady
+        _need(steady is None or steady.input in inputs, f"{monitor.name}: no such input", where)
+    table = bundle.behaviour
+    units = {x.name: x.unit for x in bundle.inputs}
+    wanted = {x.name: x.unit for x in bundle.outputs}
+    check(table, units, wanted, len(bundle.instances), f"{where}: behaviour")
+
+
+def _check_instances(bundle: Bundle, where: str) -> None:
+    seen = set()
+    for instance in bundle.instances:
+        key = f"{where}: instance {instance.position}"
+        check_identifier(instance.esn, key)
+        seen.add(instance.position)
+        _need(set(instance.inputs) == {x.name for x in bundle.inputs}, "inputs not bound", key)
+        names = {x.name for x in bundle.outputs}
+        _need(set(instance.measured) <= names, "measured names no output", key)
+    _need(len(seen) == len(bundle.instances), "a position is used twice", where)
+
+
+def _need(ok: bool, what: str, where: str) -> None:
+    if not ok:
+        raise Rejected(what, where)
