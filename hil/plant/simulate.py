@@ -1,0 +1,298 @@
+"""One flight as truth: airframe, engines, systems and pilot stepped together.
+
+In: mission, conditions, ESNs, degradation. Out: a `Trace` of what really was, before any sensor.
+Always holds: deterministic; nothing here knows of signals, noise or buses.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from hil.plant.airframe import FT_M, Airframe
+from hil.plant.autopilot import DT_S, Commands, Motion
+from hil.plant.gaspath import Demand, Engine, Inlet, State
+from hil.plant.mission import Conditions, Degradation, Mission, Place
+from hil.plant.pilot import Levers, Pilot, Stage
+from hil.plant.systems import LB_KG, Services, Systems
+from shared.phases import Phase
+
+SLOW_STEPS: Final = 4
+FAST_STEPS: Final = 2
+_R_AIR: Final = 287.05
+FloatArray = npt.NDArray[np.float64]
+
+FAST: Final = {
+    "acc_long": "accelerations/n-pilot-x-norm",
+    "acc_lat": "accelerations/n-pilot-y-norm",
+    "acc_norm": "accelerations/n-pilot-z-norm",
+    "pitch_rate": "velocities/q-rad_sec",
+    "roll_rate": "velocities/p-rad_sec",
+    "yaw_rate": "velocities/r-rad_sec",
+    "pitch": "attitude/theta-deg",
+    "roll": "attitude/phi-deg",
+    "heading": "attitude/psi-deg",
+}
+
+_PHASE: Final = {
+    Stage.PARKED: Phase.PARKED, Stage.START: Phase.PARKED, Stage.READY: Phase.PARKED,
+    Stage.TAXI_OUT: Phase.TAXI_OUT, Stage.LINE_UP: Phase.TAXI_OUT, Stage.TAKEOFF: Phase.TAKEOFF,
+    Stage.CLIMB: Phase.CLIMB, Stage.CRUISE: Phase.CRUISE, Stage.DESCENT: Phase.DESCENT,
+    Stage.APPROACH: Phase.APPROACH, Stage.FLARE: Phase.LANDING, Stage.ROLLOUT: Phase.LANDING,
+    Stage.TAXI_IN: Phase.TAXI_IN, Stage.PARK: Phase.TAXI_IN, Stage.SHUT_DOWN: Phase.PARKED,
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Trace:
+    """Truth over time. `slow` at 30 Hz, `fast` at 60 Hz, both from t = 0; events in s."""
+
+    slow: dict[str, FloatArray]
+    fast: dict[str, FloatArray]
+    stages: tuple[tuple[float, str], ...]
+    phases: tuple[tuple[float, str], ...]
+    out_s: float
+    off_s: float
+    on_s: float
+    in_s: float
+    touchdown_fps: float
+    onset_s: float | None
+    end_s: float
+
+
+class Simulation:
+    """The loop of one flight."""
+
+    def __init__(
+        self,
+        mission: Mission,
+        conditions: Conditions,
+        esns: tuple[str, str],
+        degradation: Degradation | None,
+    ) -> None:
+        self.pilot = Pilot(mission, conditions)
+        lat, lon = self.pilot.departure.geodetic(mission.stand)
+        heading = (mission.runway.heading_deg + mission.stand_heading_deg) % 360
+        self._airframe = Airframe(Place(lat, lon, heading), conditions)
+        ambient_k = 288.15 + conditions.isa_dev_k
+        self._engines = (Engine(esns[0], ambient_k), Engine(esns[1], ambient_k))
+        self._systems = Systems(mission, conditions)
+        self._mission, self._conditions, self._degradation = mission, conditions, degradation
+        self._speed_m_s, self._accel = 0.0, 0.0
+        self._slow: list[dict[str, float]] = []
+        self._fast: list[tuple[float, ...]] = []
+        self._onset_s: float | None = None
+        self._phase_s: dict[str, float] = {}
+
+    def run(self) -> Trace:
+        """Fly to the end of the parked tail."""
+        a, pilot, tick = self._airframe, self.pilot, 0
+        stages: list[tuple[float, str]] = []
+        was, on_ground, off_s, on_s, sink = None, True, 0.0, 0.0, 0.0
+        while True:
+            t_s = tick * DT_S
+            m = self._motion(t_s)
+            stage = pilot.step(m, (self._engines[0].state, self._engines[1].state))
+            if stage is not was:
+                stages.append((t_s, stage.name))
+                self._phase_s.setdefault(_PHASE[stage].value, t_s)
+                was = stage
+            if on_ground and not m.on_ground and not off_s:
+                off_s = t_s
+            if m.on_ground and not on_ground:
+                on_s = t_s
+                sink = sink or -self._slow[-1]["climb_m_s"] / FT_M
+            on_ground = m.on_ground
+            services = self._tick(m, stage)
+            self._slow.append(_row(m, pilot, services, self._engines, a))
+            if pilot.over and t_s >= pilot.done_s + self._mission.tail_s:
+                break
+            for step in range(SLOW_STEPS):
+                if step % FAST_STEPS == 0:
+                    self._fast.append(tuple(a[n] for n in FAST.values()))
+                a.step()
+            tick += 1
+        return self._trace(stages, off_s, on_s, sink)
+
+    def _tick(self, m: Motion, stage: Stage) -> Services:
+        pilot, a = self.pilot, self._airframe
+        states = (self._engines[0].state, self._engines[1].state)
+        services = self._systems.step(m, states, pilot.levers, stage, pilot.stage_s)
+        static_k, static_pa = a["atmosphere/T-R"] / 1.8, a["atmosphere/P-psf"] * 47.880259
+        tas = m.tas_m_s if m.tas_m_s > 15 else 0.0
+        inlet = Inlet(static_k, static_pa, tas / math.sqrt(1.4 * _R_AIR * static_k), tas)
+        for i, engine in enumerate(self._engines):
+            loss = self._loss(m.t_s) if self._ails(i) else 0.0
+            demand = Demand(
+                n1=pilot.commands.n1,
+                starter=pilot.levers.starter[i],
+                fuel=pilot.levers.fuel[i],
+                bleed=services.bleed[i],
+                anti_ice=services.anti_ice[i],
+                reverse=pilot.commands.reverse,
+            )
+            thrust = engine.step(DT_S, inlet, demand, loss).thrust_lb
+            a[f"external_reactions/thrust-{i + 1}/magnitude"] = thrust
+        for i, lb in enumerate(services.tanks_lb):
+            a[f"propulsion/tank[{i}]/contents-lbs"] = lb
+        self._blow(m)
+        _move(a, pilot.commands, pilot.levers)
+        return services
+
+    def _ails(self, index: int) -> bool:
+        return self._degradation is not None and self._degradation.engine == index + 1
+
+    def _loss(self, t_s: float) -> float:
+        """Points of efficiency lost now; remembers when it began."""
+        d = self._degradation
+        if d is None or d.phase not in self._phase_s:
+            return 0.0
+        onset_s = self._phase_s[d.phase] + d.after_s
+        if t_s >= onset_s and self._onset_s is None:
+            self._onset_s = onset_s
+        return d.points_at(t_s - onset_s)
+
+    def _blow(self, m: Motion) -> None:
+        """Steady wind; it grows and veers with height."""
+        c = self._conditions
+        share = min(max(m.height_ft, 0.0) / 20_000, 1.0) ** 0.6
+        fps = (c.wind_kt + (c.wind_aloft_kt - c.wind_kt) * share) * 1.68781
+        to = math.radians(self._mission.runway.heading_deg + c.wind_from_deg + 20 * share + 180)
+        self._airframe["atmosphere/wind-north-fps"] = fps * math.cos(to)
+        self._airframe["atmosphere/wind-east-fps"] = fps * math.sin(to)
+
+    def _motion(self, t_s: float) -> Motion:
+        a = self._airframe
+        north, east = a["velocities/v-north-fps"] * FT_M, a["velocities/v-east-fps"] * FT_M
+        climb, ground = a["velocities/h-dot-fps"] * FT_M, a["velocities/vg-fps"] * FT_M
+        speed = math.hypot(ground, climb)
+        self._accel += ((speed - self._speed_m_s) / DT_S - self._accel) * DT_S / 0.5
+        self._speed_m_s = speed
+        heading = a["attitude/psi-deg"]
+        moving = ground > 2.0
+        return Motion(
+            t_s=t_s,
+            lat_deg=a["position/lat-geod-deg"],
+            lon_deg=a["position/long-gc-deg"],
+            height_ft=a["position/h-agl-ft"] - 3.69,
+            altitude_ft=a["atmosphere/pressure-altitude"],
+            cas_kt=a["velocities/vc-kts"],
+            tas_m_s=a["velocities/vtrue-fps"] * FT_M,
+            ground_m_s=ground,
+            climb_m_s=climb,
+            pitch_deg=a["attitude/theta-deg"],
+            roll_deg=a["attitude/phi-deg"],
+            heading_deg=heading,
+            track_deg=math.degrees(math.atan2(east, north)) % 360 if moving else heading,
+            pitch_rate=math.degrees(a["velocities/q-rad_sec"]),
+            roll_rate=math.degrees(a["velocities/p-rad_sec"]),
+            yaw_rate=math.degrees(a["velocities/r-rad_sec"]),
+            qbar_psf=a["aero/qbar-psf"],
+            accel_m_s2=self._accel,
+            delta=a["atmosphere/P-psf"] / 2116.22,
+            weight_lb=a["inertia/weight-lbs"],
+            on_ground=a["gear/unit[1]/WOW"] > 0.5 or a["gear/unit[2]/WOW"] > 0.5,
+        )
+
+    def _trace(
+        self, stages: list[tuple[float, str]], off_s: float, on_s: float, sink: float
+    ) -> Trace:
+        slow = {name: np.array([row[name] for row in self._slow]) for name in self._slow[0]}
+        columns = np.array(self._fast).T
+        fast = {name: columns[i].copy() for i, name in enumerate(FAST)}
+        fast["acc_norm"] = -fast["acc_norm"]
+        for name in ("pitch_rate", "roll_rate", "yaw_rate"):
+            fast[name] = np.degrees(fast[name])
+        at = {name: t for t, name in reversed(stages)}
+        phases: list[tuple[float, str]] = []
+        for t_s, name in stages:
+            phase = _PHASE[Stage[name]].value
+            if not phases or phases[-1][1] != phase:
+                phases.append((t_s, phase))
+        return Trace(
+            slow=slow,
+            fast=fast,
+            stages=tuple(stages),
+            phases=tuple(phases),
+            out_s=at["TAXI_OUT"],
+            off_s=off_s,
+            on_s=on_s,
+            in_s=self.pilot.done_s,
+            touchdown_fps=sink,
+            onset_s=self._onset_s,
+            end_s=(len(self._slow) - 1) * DT_S,
+        )
+
+
+def _move(a: Airframe, c: Commands, levers: Levers) -> None:
+    """Hand the commands to the airframe."""
+    brake = 1.0 if levers.park_brake else c.brake
+    a["fcs/elevator-cmd-norm"], a["fcs/pitch-trim-cmd-norm"] = c.elevator, c.trim
+    a["fcs/aileron-cmd-norm"], a["fcs/rudder-cmd-norm"] = c.aileron, c.rudder
+    a["fcs/steer-cmd-norm"] = c.steer
+    a["fcs/left-brake-cmd-norm"] = a["fcs/right-brake-cmd-norm"] = brake
+    a["fcs/flap-cmd-norm"], a["gear/gear-cmd-norm"] = c.flap, c.gear
+    a["fcs/speedbrake-cmd-norm"], a["fcs/spoiler-cmd-norm"] = c.speed_brake, c.ground_spoiler
+
+
+def _row(
+    m: Motion, pilot: Pilot, s: Services, engines: tuple[Engine, Engine], a: Airframe
+) -> dict[str, float]:
+    """Everything a sensor may want to look at, at one instant."""
+    c, levers = pilot.commands, pilot.levers
+    static_k = a["atmosphere/T-R"] / 1.8
+    mach = a["velocities/mach"]
+    wind_n, wind_e = a["atmosphere/wind-north-fps"], a["atmosphere/wind-east-fps"]
+    row = {
+        "altitude_ft": m.altitude_ft, "cas_kt": m.cas_kt, "mach": mach,
+        "tas_kt": m.tas_m_s / 0.514444, "sat_cel": static_k - 273.15,
+        "tat_cel": static_k * (1 + 0.2 * mach**2) - 273.15, "vs_fpm": m.climb_m_s / FT_M * 60,
+        "alpha_deg": a["aero/alpha-deg"], "height_ft": m.height_ft, "climb_m_s": m.climb_m_s,
+        "ground_kt": m.ground_m_s / 0.514444, "lat_deg": m.lat_deg, "lon_deg": m.lon_deg,
+        "track_deg": m.track_deg if m.ground_m_s > 10 else m.heading_deg,
+        "wind_kt": math.hypot(wind_n, wind_e) / 1.68781,
+        "wind_from_deg": (math.degrees(math.atan2(wind_e, wind_n)) + 180) % 360,
+        "altitude_geo_ft": a["position/h-sl-ft"],
+        "elevator_deg": c.elevator * 17.19, "stab_units": 5 - 10 * c.trim,
+        "aileron_deg": math.degrees(a["fcs/left-aileron-pos-rad"]),
+        "rudder_deg": math.degrees(a["fcs/rudder-pos-rad"]),
+        "flap_deg": 40 * a["fcs/flap-pos-norm"],
+        "speed_brake": 100 * max(a["fcs/speedbrake-pos-norm"], a["fcs/spoiler-pos-norm"]),
+        "lever_deg": _lever_deg(c), "steer_deg": 35 * c.steer,
+        "wow_n": a["gear/unit[0]/WOW"], "wow_l": a["gear/unit[1]/WOW"],
+        "wow_r": a["gear/unit[2]/WOW"], "gear_down": float(a["gear/gear-pos-norm"] > 0.99),
+        "park_brake": float(levers.park_brake),
+        "brake_psi": 3000 * (1.0 if levers.park_brake else c.brake),
+        "external_power": float(s.external_power), "apu_power": float(s.apu_power),
+        "battery_only": float(s.battery_only), "air_on": float(s.adiru_air),
+        "inertial_on": float(s.adiru_inertial), "ac1_v": s.ac_v[0], "ac2_v": s.ac_v[1],
+        "dc_v": s.dc_v, "fuel_l_kg": s.tanks_lb[0] * LB_KG, "fuel_r_kg": s.tanks_lb[1] * LB_KG,
+        "fuel_c_kg": s.tanks_lb[2] * LB_KG, "gross_kg": m.weight_lb * LB_KG,
+        "cabin_ft": s.cabin_ft, "cabin_psi": s.cabin_psi, "duct_l": s.duct_psi[0],
+        "duct_r": s.duct_psi[1], "stage": float(pilot.stage),
+    }  # fmt: skip
+    for i, engine in enumerate(engines):
+        row.update(_engine_row(f"e{i + 1}_", engine.state))
+        row[f"e{i + 1}_bleed"], row[f"e{i + 1}_ai"] = float(s.bleed[i]), float(s.anti_ice[i])
+        row[f"e{i + 1}_cutoff"] = float(not levers.fuel[i])
+        row[f"e{i + 1}_eec"] = float(s.eec[i])
+    return row
+
+
+def _engine_row(key: str, e: State) -> dict[str, float]:
+    return {
+        key + "n1": e.n1, key + "n2": e.n2, key + "egt_cel": e.egt_k - 273.15,
+        key + "fuel_kg_h": e.fuel_kg_h, key + "oil_psi": e.oil_psi,
+        key + "oil_cel": e.oil_k - 273.15, key + "oil_qt": e.oil_qt, key + "vib": e.vibration,
+        key + "thrust_lb": e.thrust_lb,
+    }  # fmt: skip
+
+
+def _lever_deg(c: Commands) -> float:
+    """Thrust lever angle: 0 idle, 60 at 100 % N1 command, below 0 in reverse (assumption)."""
+    forward = max(c.n1 - 21.5, 0.0) / 78.5 * 60
+    return -15 * c.reverse - 0.2 * forward * c.reverse if c.reverse > 0.1 else forward
