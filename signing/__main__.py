@@ -60,7 +60,7 @@ def _run(arguments: argparse.Namespace) -> RepositoryView:
     if arguments.command == "refresh":
         return repository.refresh(keys)
     who = read_applicability(arguments.applicability) if arguments.applicability else None
-    return repository.publish(keys, [declare(b, arguments.release, who) for b in arguments.bundle])
+    return repository.publish(keys, [declare(b, who) for b in arguments.bundle])
 
 
 def _passphrase(path: Path | None) -> bytes | None:
@@ -111,7 +111,6 @@ def _parser() -> argparse.ArgumentParser:
     init.add_argument("--root-threshold", type=int, default=2, metavar="N", help="needed (2)")
     publish = command("publish", "add bundles; the release counter of a name has to grow")
     publish.add_argument("bundle", type=Path, nargs="+", metavar="BUNDLE", help="a .tar.zst")
-    publish.add_argument("--release", type=int, help="counter; default: what bundle.json says")
     publish.add_argument(
         "--applicability", type=Path, metavar="FILE", help="JSON; default: what bundle.json says"
     )

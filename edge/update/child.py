@@ -8,6 +8,7 @@ deadline; what it answers is decoded strictly; a child that dies has fetched not
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -56,6 +57,7 @@ class FetchChild:
         )  # fmt: skip
         child = await asyncio.create_subprocess_exec(
             *self._command,
+            str(os.getpid()),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.DEVNULL,

@@ -24,6 +24,7 @@ from tuf.ngclient import Updater, UpdaterConfig
 from tuf.ngclient._internal.trusted_metadata_set import TrustedMetadataSet
 from tuf.ngclient.config import EnvelopeType
 
+from edge.models.confine import confine
 from edge.update.disk import PosixDisk, write_durably
 from edge.update.fetch import DeadlineFetcher
 from edge.update.floor import TimeFloor
@@ -245,15 +246,18 @@ def _say(error: Exception) -> str:
     return " ".join(text.split())[:400]
 
 
-def main() -> int:
-    """Answer one request from stdin. Exit code 0 means that there is an answer."""
+def main(arguments: list[str]) -> int:
+    """Answer one request from stdin. Exit code 0 means that there is an answer.
+
+    arguments: the parent's process id, so that this one does not outlive it.
+    """
     data = sys.stdin.buffer.read(MESSAGE_BYTES_MAX + 1)
     try:
         request = msgspec.json.decode(data[:MESSAGE_BYTES_MAX], type=FetchRequest)
     except msgspec.DecodeError as error:
         answer: FetchAnswer = FetchFailure(kind="rejected", code="request", text=str(error))
     else:
-        _limit(request)
+        _limit(request, int(arguments[0]) if arguments else os.getppid())
         scratch = Path(request.folder) / "targets"
         scratch.mkdir(parents=True, exist_ok=True)
         tempfile.tempdir = str(scratch)  # /tmp may be memory
@@ -262,21 +266,14 @@ def main() -> int:
     return 0
 
 
-def _limit(request: FetchRequest) -> None:
-    """What this process may cost the aircraft. The alarm ends it even if its parent is gone."""
+def _limit(request: FetchRequest, parent_pid: int) -> None:
+    """What this process may cost the aircraft. The alarm ends it even if nobody else does."""
+    file_bytes = max(request.bytes_max, METADATA_BYTES_MAX)
+    confine(parent_pid, MEMORY_BYTES_MAX, CPU_S_MAX, file_bytes)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (FILES_MAX, FILES_MAX))
     os.nice(10)
-    for what, most in (
-        (resource.RLIMIT_AS, MEMORY_BYTES_MAX),
-        (resource.RLIMIT_CPU, CPU_S_MAX),
-        (resource.RLIMIT_FSIZE, max(request.bytes_max, METADATA_BYTES_MAX)),
-        (resource.RLIMIT_NOFILE, FILES_MAX),
-        (resource.RLIMIT_CORE, 0),
-    ):
-        _, hard = resource.getrlimit(what)
-        most = most if hard == resource.RLIM_INFINITY else min(most, hard)
-        resource.setrlimit(what, (most, most))
     signal.setitimer(signal.ITIMER_REAL, request.deadline_s + GRACE_S)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

@@ -10,12 +10,13 @@ that only the gate or the network stands against stays pending, at most 16 of th
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeVar
 
 import msgspec
 
+from edge.models.admission import AdmissionResult
 from edge.update.gate import GateDecision
 from edge.update.slots import BundleSet, Slots
 from edge.update.verified import FetchAnswer, FetchFailure, VerifiedBundle
@@ -62,16 +63,9 @@ class UpdateDecision(msgspec.Struct, frozen=True, kw_only=True):
         return [f"{r.code}: {r.text}" for r in self.reasons]
 
 
-class AdmissionResult(msgspec.Struct, frozen=True):
-    """What admission, or the worker that loads a set, says."""
-
-    ok: bool
-    reasons: tuple[str, ...] = ()
-
-
 Fetch = Callable[[str, Mapping[str, int]], Awaitable[FetchAnswer]]
 Admit = Callable[[VerifiedBundle], Awaitable[AdmissionResult]]
-Load = Callable[[BundleSet], Awaitable[AdmissionResult]]
+Load = Callable[[BundleSet], Awaitable[Sequence[str]]]
 
 
 @dataclass
@@ -86,8 +80,9 @@ class _Offer:
 class UpdateClient:
     """Drives updates beside the recorder's loop; nothing here blocks it.
 
-    fetch: see `FetchChild`. admit: checks a verified file in a child. load: makes the worker use
-    a live set. ask: looks at the gate now, with fresh inputs; called on the loop only.
+    fetch: see `FetchChild`. admit: judges a verified file in a child. load: makes the worker use
+    a live set, and says what stands against it, or nothing. ask: looks at the gate now, with
+    fresh inputs; called on the loop only.
     record: takes each decision, durable before it returns or soon after.
     """
 
@@ -192,8 +187,9 @@ class UpdateClient:
         admitted = await self._while_open(self._admit(bundle))
         if admitted is None:
             return self._defer(offer, "admission")
-        if not admitted.ok:
-            reasons = tuple(UpdateReason("admission", text) for text in admitted.reasons)
+        against = _against(admitted, bundle)
+        if against:
+            reasons = tuple(UpdateReason("admission", text) for text in against)
             self._tell(offer.target, "admission", "failed", reasons, bundle=bundle)
             return False
         if self._stopped(offer, "activation"):
@@ -208,21 +204,21 @@ class UpdateClient:
         if not await asyncio.to_thread(self._slots.activate, slot, lambda: self._is_open(loop)):
             return self._defer(offer, "swap")
         self._tell(offer.target, "swap", "activated", bundle=bundle)
-        loaded = await self._loaded()
-        if not loaded.ok:
-            why = "; ".join(loaded.reasons) or "the worker could not load it"
+        against = await self._load_live()
+        if against:
+            why = "; ".join(against)
             await asyncio.to_thread(self._slots.mute, slot, why)
             self._tell(offer.target, "load", "muted", (UpdateReason("load", why),), bundle=bundle)
         return False
 
-    async def _loaded(self) -> AdmissionResult:
-        """What is live now, in use or not; whatever stands against it, it is not in use."""
+    async def _load_live(self) -> Sequence[str]:
+        """What stands against the set that is live now; empty when the worker uses it."""
         try:
             live = await asyncio.to_thread(self._slots.live)
             assert live is not None
             return await self._load(live)
         except (TailTwinError, OSError) as error:
-            return AdmissionResult(False, (str(error),))
+            return (str(error),)
 
     # -- the gate
 
@@ -326,3 +322,13 @@ class UpdateClient:
 
 def _reasons(gate: GateDecision) -> tuple[UpdateReason, ...]:
     return tuple(UpdateReason(reason.code, reason.text) for reason in gate.reasons)
+
+
+def _against(admitted: AdmissionResult, bundle: VerifiedBundle) -> list[str]:
+    """What stands against a bundle: admission's reasons, or that it judged another one than TUF
+    verified. Empty when nothing does."""
+    if not admitted.ok:
+        return admitted.reasons or ["refused"]
+    judged = (admitted.sha256, admitted.name, admitted.release)
+    signed = (bundle.sha256, bundle.name, bundle.release)
+    return [] if judged == signed else [f"the bundle says {judged}, its signers say {signed}"]
