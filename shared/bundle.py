@@ -94,7 +94,7 @@ class Monitor(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     direction: Literal["high", "low"] = "high"
     severity: Literal["advisory", "caution", "warning"] = "advisory"
     phases: tuple[str, ...] = ()
-    """Phases in which it may arise; empty means all."""
+    """Phases in which it is judged; outside them it neither arises nor clears. Empty: all."""
     steady: Steady | None = None
     rate_per_hour_max: Annotated[int, Meta(ge=1)] = 6
 

@@ -109,7 +109,8 @@ class Binding:
         port = self.bundle.inputs[i]
         if np.isnan(row[i]):
             return f"no {port.name}"
-        return f"{port.name} {row[i]:.4g} {port.unit} is outside {port.valid[0]:g} to {port.valid[1]:g}"
+        low, high = port.valid
+        return f"{port.name} {row[i]:.4g} {port.unit} is outside {low:g} to {high:g}"
 
 
 def _misfit(position: int, made_for: str, esns: Mapping[int, str]) -> str:

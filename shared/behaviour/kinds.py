@@ -1,8 +1,9 @@
 """Behavioural models as data. So far one kind: `lookup-table`.
 
 In: a declaration. Out: a checked `LookupTable`, and its evaluation on arrays.
-Always holds: `evaluate` uses numpy ufuncs, reshapes and column slices only, so the compiler can trace the very
-function that is the reference; an unknown formula, name or unit is refused by name.
+Always holds: `evaluate` uses numpy ufuncs, reshapes and column slices only, so the compiler can
+trace the very function that is the reference; an unknown formula, name or unit is refused by
+name.
 """
 
 from __future__ import annotations

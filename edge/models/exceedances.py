@@ -1,0 +1,79 @@
+"""Exceedances: the alert rules of a signal set, judged on batches of readings.
+
+In: one batch of a group, as values with quality. Out: `Alert` messages.
+Always holds: only good samples are judged; a batch in which nothing is over a limit costs two
+comparisons of arrays, whatever the rate of the group.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from edge.models.alerts import AlertBook, Float64, Int64, Rule
+from shared.messages import Alert
+from shared.phases import Phase
+from shared.signals import Exceedance, Signal, SignalSet
+
+HOLE_NS = 3_000_000_000  # the largest age a signal may have
+
+
+class _GroupRules:
+    """The rules on signals of one group, as arrays."""
+
+    def __init__(self, rules: list[Rule], columns: list[int]) -> None:
+        self.rules, self.columns = rules, np.array(columns)
+        self.sign = np.array([1.0 if rule.high else -1.0 for rule in rules])
+        self.onset = np.array([rule.onset for rule in rules]) * self.sign
+
+
+class Exceedances:
+    """All exceedance rules of a signal set."""
+
+    def __init__(self, signals: SignalSet, book: AlertBook) -> None:
+        self._book = book
+        by_group: dict[str, tuple[list[Rule], list[int]]] = {}
+        for item in signals.exceedances:
+            group, index = signals.position[item.signal]
+            rules, columns = by_group.setdefault(group.name, ([], []))
+            rules.append(_rule(item, group.signal[index]))
+            columns.append(index)
+        self._groups = {name: _GroupRules(*parts) for name, parts in by_group.items()}
+
+    def judge(
+        self,
+        group: str,
+        t_ns: Int64,
+        counter: Int64,
+        values: Float64,
+        quality: npt.NDArray[np.uint8],
+        phase: Phase,
+    ) -> list[Alert]:
+        """Changes in one batch. t_ns, counter [n]; values, quality [n, signals of the group]."""
+        known = self._groups.get(group)
+        if known is None or not len(t_ns):
+            return []
+        columns = values[:, known.columns]
+        good = quality[:, known.columns] == 0
+        touched = (good & (columns * known.sign >= known.onset)).any(axis=0)
+        alerts = []
+        for j, rule in enumerate(known.rules):
+            usable = good[:, j]
+            if (touched[j] or not self._book.is_idle(rule)) and usable.any():
+                at = np.flatnonzero(usable)
+                alerts += self._book.judge(
+                    rule, t_ns[at], columns[at, j], phase,
+                    lambda i, at=at: (group, int(counter[at[i]])),  # type: ignore[misc]
+                )  # fmt: skip
+        return alerts
+
+
+def _rule(item: Exceedance, signal: Signal) -> Rule:
+    return Rule(
+        name=item.name, fault_code=item.fault_code, severity=item.severity, onset=item.onset,
+        clear=item.clear, high=item.direction == "high",
+        persistence_ns=round(item.persistence_s * 1e9),
+        clear_persistence_ns=round(item.clear_persistence_s * 1e9),
+        phases=item.phases, rate_per_hour_max=item.rate_per_hour_max, hole_ns=HOLE_NS,
+        ata=signal.ata, signal=signal.name, unit=signal.unit,
+    )  # fmt: skip
