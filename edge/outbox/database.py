@@ -1,0 +1,139 @@
+"""The SQLite file under the outbox.
+
+In: a path. Out: a connection that is durable at every commit, and typed errors. Always holds:
+a file that is corrupt is moved aside, never written to and never deleted while it is the newest
+one moved; one process has the file at a time (exclusive lock, so WAL needs no shared memory).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import resources
+from pathlib import Path
+
+import apsw
+
+from shared.errors import Corrupt, Rejected, TailTwinError, Unreachable
+
+SCHEMA_VERSION = 1
+APPLICATION_ID = 0x54544F42  # "TTOB"
+PAGE_BYTES = 4096
+WAL_PAGES = 1000  # SQLite's default: a checkpoint at the latest every 4 MB
+FULL_CHECK_BYTES = 64 << 20  # larger files are checked without their payloads: 0.3 s a GB, not 5
+CACHE_KIB = 4096
+
+_BROKEN = (apsw.CorruptError, apsw.NotADBError)
+_OUTSIDE = (
+    apsw.FullError, apsw.IOError, apsw.BusyError, apsw.CantOpenError, apsw.ReadOnlyError,
+    apsw.PermissionsError, apsw.LockedError,
+)  # fmt: skip
+
+
+@contextmanager
+def typed_errors(path: Path) -> Iterator[None]:
+    """SQLite's errors that come from outside, as ours; its other errors are our bugs."""
+    try:
+        yield
+    except _OUTSIDE as error:
+        raise _unreachable(error, path) from error
+    except _BROKEN as error:
+        suspect_mark(path).touch()
+        raise Corrupt(
+            f"SQLite says: {error}", str(path), "restart; the file is then checked and moved aside"
+        ) from error
+
+
+def _unreachable(error: Exception, path: Path) -> TailTwinError:
+    if isinstance(error, apsw.FullError):
+        return Unreachable("disk or quota is full", str(path), "make room; nothing was written")
+    if isinstance(error, apsw.BusyError):
+        return Unreachable("another process has it", str(path), "stop the other recorder")
+    return Unreachable(f"cannot read or write: {error}", str(path), "check disk and permissions")
+
+
+def suspect_mark(path: Path) -> Path:
+    """Exists when reading failed at run time: the next open checks every page."""
+    return path.with_name(path.name + "-suspect")
+
+
+def open_database(path: Path) -> apsw.Connection:
+    """A connection to the outbox at `path`, made when it is not there.
+
+    Corrupt when it is damaged (`move_aside` then), Unreachable, or Rejected when a newer
+    program made it.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    check_all = suspect_mark(path).exists() or (
+        path.exists() and path.stat().st_size <= FULL_CHECK_BYTES
+    )
+    db: apsw.Connection | None = None
+    try:
+        with typed_errors(path):
+            db = apsw.Connection(str(path))
+            db.execute("PRAGMA locking_mode = exclusive")
+            db.execute(f"PRAGMA page_size = {PAGE_BYTES}")
+            db.execute("PRAGMA auto_vacuum = incremental")
+            db.execute("PRAGMA journal_mode = wal")
+            db.execute("PRAGMA synchronous = full")
+            db.execute(f"PRAGMA wal_autocheckpoint = {WAL_PAGES}")
+            db.execute(f"PRAGMA journal_size_limit = {WAL_PAGES * PAGE_BYTES}")
+            db.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
+            db.execute("PRAGMA temp_store = memory")
+            _make_or_check(db, path, check_all)
+            suspect_mark(path).unlink(missing_ok=True)
+    except BaseException:
+        if db is not None:
+            db.close(True)
+        raise
+    return db
+
+
+def _make_or_check(db: apsw.Connection, path: Path, check_all: bool) -> None:
+    version = db.pragma("user_version")
+    if version == 0 and db.execute("SELECT count(*) FROM sqlite_schema").get == 0:
+        schema = resources.files("edge.outbox").joinpath("schema.sql").read_text()
+        with db:
+            db.execute(schema)
+            db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+            db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        sync_folder(path.parent)
+        return
+    if db.pragma("application_id") != APPLICATION_ID:
+        raise Rejected("not an outbox", str(path), "name another file, or move this one away")
+    if version != SCHEMA_VERSION:
+        raise Rejected(
+            f"outbox schema {version}; this program reads {SCHEMA_VERSION}",
+            str(path),
+            "run the program that made it, or move it away",
+        )
+    tables = [""] if check_all else ["(kv)", "(epoch)", "(stream)", "(record)", "(journal)"]
+    for table in tables:
+        for (verdict,) in db.execute(f"PRAGMA quick_check{table}"):
+            if verdict != "ok":
+                raise apsw.CorruptError(str(verdict)[:200])
+
+
+def move_aside(path: Path, wall_ns: int) -> Path:
+    """Rename a corrupt file and its WAL; only the newest one moved is kept. Returns its path."""
+    for older in path.parent.glob(path.name + ".corrupt-*"):
+        older.unlink()
+    aside = path.with_name(f"{path.name}.corrupt-{wall_ns}")
+    wal = path.with_name(path.name + "-wal")
+    if wal.exists():
+        wal.rename(aside.with_name(aside.name + "-wal"))
+    path.rename(aside)
+    path.with_name(path.name + "-shm").unlink(missing_ok=True)
+    suspect_mark(path).unlink(missing_ok=True)
+    sync_folder(path.parent)
+    return aside
+
+
+def sync_folder(folder: Path) -> None:
+    """fsync a folder, so that a new or renamed file in it survives power loss."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,76 @@
+"""Rows of records: the SQL that writes, finds and deletes them.
+
+In: a connection, a stream, ranges of it. Out: rows as values. Always holds: a record has a row
+in `record` and its bytes in `sealed`, or neither; nothing here commits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import apsw
+
+from edge.outbox.retention import Candidate
+from edge.outbox.streams import SEQ_MASK, Stream
+from shared.sync.ranges import Range, RangeSet
+from shared.sync.sender import Held
+
+
+def insert(
+    db: apsw.Connection, number: int, born: int, t_event_ns: int, sha256: bytes, data: bytes
+) -> None:
+    db.execute(
+        "INSERT INTO record VALUES (?, ?, ?, ?, ?)", (number, born, t_event_ns, len(data), sha256)
+    )
+    db.execute("INSERT INTO sealed VALUES (?, ?)", (number, data))
+
+
+def delete(db: apsw.Connection, number: int) -> None:
+    db.execute("DELETE FROM record WHERE id = ?", (number,))
+    db.execute("DELETE FROM sealed WHERE id = ?", (number,))
+
+
+def sealed(db: apsw.Connection, number: int) -> bytes | None:
+    data: bytes | None = db.execute("SELECT data FROM sealed WHERE id = ?", (number,)).get
+    return data
+
+
+def event_time_ns(db: apsw.Connection, number: int) -> int:
+    t_event_ns: int = db.execute("SELECT t_event_ns FROM record WHERE id = ?", (number,)).get
+    return t_event_ns
+
+
+def waiting(db: apsw.Connection, stream: Stream, cursor: int, limit: int) -> list[tuple[int, Held]]:
+    """(born, record) of at most `limit` records from `cursor` on that are not received."""
+    return [
+        (born, Held(stream.epoch, stream.name, seq, stream.cls, size))
+        for seq, born, size, _ in _oldest(db, stream, stream.pending(cursor), limit)
+    ]
+
+
+def candidates(db: apsw.Connection, stream: Stream, safe: bool, limit: int) -> list[Candidate]:
+    """Its at most `limit` oldest records that are safe, or that are not."""
+    among = stream.held.intersection(stream.safe)
+    if not safe:
+        among = RangeSet(part for low, high in stream.held for part in among.missing(low, high))
+    return [
+        Candidate(stream.epoch, stream.name, seq, stream.cls, born, size, sha256, safe)
+        for seq, born, size, sha256 in _oldest(db, stream, among, limit)
+    ]
+
+
+def _oldest(
+    db: apsw.Connection, stream: Stream, ranges: Iterable[Range], limit: int
+) -> list[tuple[int, int, int, bytes]]:
+    """(seq, born, size, sha256) of the first `limit` rows in `ranges`."""
+    found: list[tuple[int, int, int, bytes]] = []
+    for low, high in ranges:
+        if len(found) >= limit:
+            break
+        for number, born, size, sha256 in db.execute(
+            "SELECT id, born, size, sha256 FROM record WHERE id >= ? AND id < ?"
+            " ORDER BY id LIMIT ?",
+            (stream.record_id(low), stream.record_id(high), limit - len(found)),
+        ):
+            found.append((number & SEQ_MASK, born, size, sha256))
+    return found

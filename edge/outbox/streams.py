@@ -1,0 +1,104 @@
+"""What the outbox knows of each stream without asking the disk.
+
+In: rows at open, appends, acks, evictions. Out: positions, depths, what is pending. Always
+holds: it equals what is committed or about to be; after a rollback it is read again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import apsw
+import msgspec
+
+from shared.errors import Corrupt
+from shared.messages import StreamPosition
+from shared.sync.ranges import Range, RangeSet
+
+SEQ_BITS = 40  # a thousand records a second for 34 years
+EPOCHS_MAX = 16  # assumption: an epoch more means a store restored or a ledger at odds
+SEQ_MASK = (1 << SEQ_BITS) - 1
+
+
+@dataclass(slots=True)
+class Stream:
+    """One stream of one epoch. held: its records in the store."""
+
+    id: int
+    epoch: str
+    name: str
+    cls: str
+    next_seq: int
+    received: RangeSet = field(default_factory=RangeSet)
+    safe: RangeSet = field(default_factory=RangeSet)
+    held: RangeSet = field(default_factory=RangeSet)
+
+    def record_id(self, seq: int) -> int:
+        return self.id << SEQ_BITS | seq
+
+    @property
+    def position(self) -> StreamPosition:
+        return StreamPosition(self.first(self.held, RangeSet()), self.next_seq)
+
+    def first(self, among: RangeSet, without: RangeSet) -> int:
+        """The lowest of `among` that is not in `without`; next_seq when there is none."""
+        for low, high in among:
+            for gap, _ in without.missing(low, high):
+                return gap
+        return self.next_seq
+
+    def held_unsafe(self) -> int:
+        """How many held records are not safe."""
+        return self.held.size - self.held.intersection(self.safe).size
+
+    def pending(self, cursor: int) -> Iterator[Range]:
+        """Held and not received, from `cursor` on."""
+        for low, high in self.received.missing(cursor, self.next_seq):
+            yield from self.held.within(low, high)
+
+
+class Streams:
+    """Every stream of every epoch held, by (epoch, name)."""
+
+    def __init__(self, db: apsw.Connection) -> None:
+        rows = db.execute("SELECT epoch, diverged FROM epoch ORDER BY n DESC").fetchall()
+        self.epochs = [str(epoch) for epoch, _ in rows]
+        self.diverged = {str(epoch) for epoch, diverged in rows if diverged}
+        self.all: dict[tuple[str, str], Stream] = {}
+        by_id: dict[int, Stream] = {}
+        for number, epoch, name, cls, next_seq, received, safe in db.execute(
+            "SELECT id, epoch, stream, cls, next_seq, received, safe FROM stream"
+        ):
+            stream = Stream(number, epoch, name, cls, next_seq, unpack(received), unpack(safe))
+            self.all[epoch, name] = by_id[number] = stream
+        for low, high in db.execute(
+            "SELECT min(id), max(id) + 1 FROM"
+            " (SELECT id, id - row_number() OVER (ORDER BY id) AS island FROM record)"
+            " GROUP BY island"
+        ):
+            if low >> SEQ_BITS not in by_id:
+                raise Corrupt("records of an unknown stream", "outbox")
+            by_id[low >> SEQ_BITS].held.add_range(low & SEQ_MASK, ((high - 1) & SEQ_MASK) + 1)
+
+    def of_epoch(self, epoch: str) -> Iterator[Stream]:
+        return (stream for stream in self.all.values() if stream.epoch == epoch)
+
+    def of_class(self, cls: str) -> Iterator[Stream]:
+        return (stream for stream in self.all.values() if stream.cls == cls)
+
+    def epochs_held(self) -> list[str]:
+        """The current epoch, then the newest older ones with records, EPOCHS_MAX in all."""
+        holding = {stream.epoch for stream in self.all.values() if stream.held}
+        return [e for at, e in enumerate(self.epochs) if at == 0 or e in holding][:EPOCHS_MAX]
+
+
+def pack(ranges: RangeSet) -> bytes:
+    return msgspec.msgpack.encode(list(ranges))
+
+
+def unpack(data: bytes) -> RangeSet:
+    try:
+        return RangeSet(msgspec.msgpack.decode(data, type=list[tuple[int, int]]))
+    except msgspec.DecodeError as error:
+        raise Corrupt(f"ranges of a stream: {error}", "outbox") from None
