@@ -205,6 +205,8 @@ class Simulation:
         columns = np.array(self._fast).T
         fast = {name: columns[i].copy() for i, name in enumerate(FAST)}
         fast["acc_norm"] = -fast["acc_norm"]
+        for name in ("acc_long", "acc_lat", "acc_norm"):
+            fast[name] = _without_spikes(fast[name])
         for name in ("pitch_rate", "roll_rate", "yaw_rate"):
             fast[name] = np.degrees(fast[name])
         at = {name: t for t, name in reversed(stages)}
@@ -226,6 +228,12 @@ class Simulation:
             onset_s=self._onset_s,
             end_s=(len(self._slow) - 1) * DT_S,
         )
+
+
+def _without_spikes(x: FloatArray) -> FloatArray:
+    """Median of three: JSBSim's friction solver gives one-step spikes when a wheel stops."""
+    inner = np.median(np.stack([x[:-2], x[1:-1], x[2:]]), axis=0)
+    return np.concatenate([x[:1], inner, x[-1:]])
 
 
 def _move(a: Airframe, c: Commands, levers: Levers) -> None:
