@@ -71,10 +71,12 @@ def open_database(path: Path) -> apsw.Connection:
     db: apsw.Connection | None = None
     try:
         with typed_errors(path):
+            empty = not path.exists() or path.stat().st_size == 0
             db = apsw.Connection(str(path))
             db.execute("PRAGMA locking_mode = exclusive")
-            db.execute(f"PRAGMA page_size = {PAGE_BYTES}")
-            db.execute("PRAGMA auto_vacuum = incremental")
+            if empty:  # setting these writes even when nothing changes
+                db.execute(f"PRAGMA page_size = {PAGE_BYTES}")
+                db.execute("PRAGMA auto_vacuum = incremental")
             db.execute("PRAGMA journal_mode = wal")
             db.execute("PRAGMA synchronous = full")
             db.execute(f"PRAGMA wal_autocheckpoint = {WAL_PAGES}")

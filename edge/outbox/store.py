@@ -37,6 +37,7 @@ KV_BYTES_MAX = 64 * 1024
 JOURNAL_BYTES_MAX = 1 << 20
 BYTES_MIN = 1 << 20
 EVICT_RECORDS = 64  # in one transaction, so that an append stays about a millisecond
+EVICT_PAGES = 256  # at once, so that one drop record names several records
 VACUUM_PAGES = 256  # in one `maintain`: 1 MB
 CHECKPOINT_BYTES = 1 << 20
 NOTHING = pack(RangeSet())
@@ -428,16 +429,15 @@ class Outbox:
         over = self._live_pages() - pages_max
         if over <= 0:
             return
-        evicted = retention.choose(
-            self._candidates(over * PAGE_BYTES), over * PAGE_BYTES, EVICT_RECORDS
-        )
-        for drop in retention.drops(evicted, self.epoch):
-            self._append("drop", encode(drop), "drop", "drop/1", "")
-        for candidate in evicted:
+        bytes_over = max(over, min(EVICT_PAGES, pages_max // 16)) * PAGE_BYTES
+        evicted = retention.choose(self._candidates(bytes_over), bytes_over, EVICT_RECORDS)
+        for candidate in evicted:  # before the drop records, which may need their room
             stream = self._streams.all[candidate.epoch, candidate.stream]
             rows.delete(self._db, stream.record_id(candidate.seq))
             stream.held.remove_range(candidate.seq, candidate.seq + 1)
             self._evicted_unsafe += not candidate.safe
+        for drop in retention.drops(evicted, self.epoch):
+            self._append("drop", encode(drop), "drop", "drop/1", "")
 
     def _candidates(self, bytes_over: int) -> list[retention.Candidate]:
         """The safe ones, and classes that are not safe as far as they may be needed."""
