@@ -10,7 +10,8 @@ that only the gate or the network stands against stays pending, at most 16 of th
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Literal, TypeVar
 
@@ -18,7 +19,7 @@ import msgspec
 
 from edge.models.admission import AdmissionResult
 from edge.update.gate import GateDecision
-from edge.update.slots import BundleSet, Slots
+from edge.update.slots import BundleSet, SlotName, Slots
 from edge.update.verified import FetchAnswer, FetchFailure, VerifiedBundle
 from shared.clock import Clock
 from shared.errors import Rejected, TailTwinError
@@ -200,15 +201,21 @@ class UpdateClient:
         slot = await asyncio.to_thread(self._slots.stage, [bundle])
         if self._stopped(offer, "activation"):
             return True
-        loop = asyncio.get_running_loop()
-        if not await asyncio.to_thread(self._slots.activate, slot, lambda: self._is_open(loop)):
-            return self._defer(offer, "swap")
-        self._tell(offer.target, "swap", "activated", bundle=bundle)
+        if not await _to_its_end(self._activate(offer, bundle, slot)):
+            return True
         against = await self._load_live()
         if against:
             why = "; ".join(against)
             await asyncio.to_thread(self._slots.mute, slot, why)
             self._tell(offer.target, "load", "muted", (UpdateReason("load", why),), bundle=bundle)
+        return False
+
+    async def _activate(self, offer: _Offer, bundle: VerifiedBundle, slot: SlotName) -> bool:
+        loop = asyncio.get_running_loop()
+        if await asyncio.to_thread(self._slots.activate, slot, lambda: self._is_open(loop)):
+            self._tell(offer.target, "swap", "activated", bundle=bundle)
+            return True
+        self._defer(offer, "swap")
         return False
 
     async def _load_live(self) -> Sequence[str]:
@@ -229,14 +236,16 @@ class UpdateClient:
 
     def _is_open(self, loop: asyncio.AbstractEventLoop) -> bool:
         """Asked by the thread that swaps: the loop looks, and silence is a shut gate."""
+        asked: Future[bool] = Future()
 
-        async def look() -> bool:
-            return self._look().open
+        def look() -> None:
+            if asked.set_running_or_notify_cancel():
+                asked.set_result(self._look().open)
 
-        asked = asyncio.run_coroutine_threadsafe(look(), loop)
         try:
+            loop.call_soon_threadsafe(look)
             return asked.result(ASK_S_MAX)
-        except TimeoutError:
+        except (TimeoutError, RuntimeError):  # RuntimeError: the loop is closed
             asked.cancel()
             return False
 
@@ -259,10 +268,11 @@ class UpdateClient:
             await asyncio.gather(task, shut, return_exceptions=True)
 
     async def _sleep(self) -> None:
-        """Until something changed, or the first retry is due."""
-        now_ns = self._clock.mono_ns()
-        due = [o.due_ns for o in self._offers.values() if o.due_ns > now_ns]
-        timeout_s = (min(due) - now_ns) / 1e9 if due else None
+        """Until something changed or, with the gate open, the first offer is due."""
+        timeout_s = None
+        if self._offers and not self._shut.is_set():
+            due_ns = min(offer.due_ns for offer in self._offers.values())
+            timeout_s = max(0.0, (due_ns - self._clock.mono_ns()) / 1e9)
         try:
             async with asyncio.timeout(timeout_s):
                 await self._wake.wait()
@@ -322,6 +332,16 @@ class UpdateClient:
 
 def _reasons(gate: GateDecision) -> tuple[UpdateReason, ...]:
     return tuple(UpdateReason(reason.code, reason.text) for reason in gate.reasons)
+
+
+async def _to_its_end(work: Coroutine[None, None, T]) -> T:
+    """Let a swap that has begun end and be recorded, even when the recorder is stopping."""
+    task = asyncio.ensure_future(work)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.gather(task, return_exceptions=True)
+        raise
 
 
 def _against(admitted: AdmissionResult, bundle: VerifiedBundle) -> list[str]:

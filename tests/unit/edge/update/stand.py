@@ -172,11 +172,12 @@ class Aboard:
 
     async def _fetch(self, target: str, releases: object) -> FetchAnswer:
         self.on_step("download")
+        await asyncio.sleep(0.01)  # a thread cannot be cancelled once it runs; the real child can
         return await asyncio.to_thread(self.fetch, target)
 
     async def _admit(self, bundle: VerifiedBundle) -> AdmissionResult:
         self.on_step("admission")
-        await asyncio.sleep(0)
+        await asyncio.sleep(0.01)
         return AdmissionResult(
             self.admits, [] if self.admits else ["operator Loop"],
             bundle.sha256, bundle.name, "", bundle.release,
