@@ -142,7 +142,7 @@ class Settings:
 
 def load_profile(path: Path) -> tuple[Profile, SignalSet]:
     """The profile and the signal set it names (relative to the profile's folder)."""
-    profile = _load(Profile, path, "see docs/configuration.md")
+    profile = load_strict(Profile, path, "see docs/configuration.md")
     pace = profile.pace
     if pace.flight_rate != 1.0 and not profile.bench:
         raise ConfigError(
@@ -168,7 +168,7 @@ def load_settings(profile_path: Path, state_dir: Path) -> Settings:
     profile, signals = load_profile(profile_path)
     identity = state_dir / "identity"
     tail = load_tail(identity / "tail.toml")
-    enrolment = _load(Enrolment, identity / "enrolment.toml", "enrol the tail at the ground")
+    enrolment = load_strict(Enrolment, identity / "enrolment.toml", "enrol the tail at the ground")
     if len(enrolment.ground_pub) != 64:
         raise ConfigError("not a 32-byte key in hex", f"{identity}/enrolment.toml: ground_pub",
                           "copy the enrolment that the ground wrote")  # fmt: skip
@@ -178,7 +178,7 @@ def load_settings(profile_path: Path, state_dir: Path) -> Settings:
 
 def load_tail(path: Path) -> Tail:
     """identity/tail.toml, checked."""
-    tail = _load(Tail, path, "run tailtwin-edge init")
+    tail = load_strict(Tail, path, "run tailtwin-edge init")
     check_identifier(tail.operator, f"{path}: operator")
     check_identifier(tail.tail, f"{path}: tail")
     for engine in tail.engines:
@@ -186,7 +186,8 @@ def load_tail(path: Path) -> Tail:
     return tail
 
 
-def _load(kind: type[T], path: Path, remedy: str) -> T:
+def load_strict(kind: type[T], path: Path, remedy: str) -> T:
+    """A TOML file as `kind`; ConfigError names file and key."""
     try:
         data: dict[str, Any] = tomllib.loads(path.read_text())
         return msgspec.convert(data, kind)

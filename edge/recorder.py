@@ -78,6 +78,17 @@ class Recorder:
         self.tally = Tally()
         self.samples = 0
 
+    @property
+    def set_sha256(self) -> bytes:
+        """Hash of the signal set that is recorded by."""
+        return self._signals.sha256
+
+    def begin(self, period: str) -> None:
+        """What arrives from now on belongs to `period`. Everything before must be sealed."""
+        assert not any(pending.batches for pending in self._pending.values())
+        self.period, self.tally = period, Tally()
+        self._save()
+
     def recover(self) -> int:
         """Seal what the journal holds from before the last stop; readings recovered."""
         entries: dict[tuple[str, str, bytes, int], list[_Entry]] = {}

@@ -70,6 +70,12 @@ class FlightMachine:
             return self._open_flight(state, before, t_event_ns)
         return self._in_flight(state, before, t_event_ns)
 
+    def stop(self, t_event_ns: int) -> Transition | None:
+        """An orderly stop: a ground period ends with it, a flight goes on at the next start."""
+        if self.period.kind == "flight" or not t_event_ns:
+            return None
+        return self._switch("ground", t_event_ns, "orderly stop")
+
     def _open_flight(self, state: PhaseState, before: Phase, t_ns: int) -> Transition:
         seen_out = before is Phase.PARKED
         airborne = state.phase in AIRBORNE

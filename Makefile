@@ -1,0 +1,44 @@
+# TailTwin. `make help` lists what there is; `make demo` and `make test` set up all they need.
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check bench soak fit clean
+
+help: ## list the commands
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+$(READY): requirements/all.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(v < (3, 11) and f"Python 3.11 or newer is needed, this is {v.major}.{v.minor}; try make PYTHON=python3.12")'
+	@echo "setting up .venv (once; a minute or two)"
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/all.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+demo: $(READY) ## fly one flight, stand to lake, and a signed model back (under 5 minutes)
+	@$(BIN)/tailtwin-hil run hil/scenarios/demo.toml --out var/demo
+
+test: $(READY) ## every test, the end-to-end ones included
+	@$(BIN)/python -m pytest
+
+check: $(READY) ## ruff, mypy strict, import-linter
+	@$(BIN)/ruff format --check --quiet .
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+bench: $(READY) ## figures at 1 x real time beside the budget, and the codec comparison (6 minutes)
+	@$(BIN)/python -m bench.codec
+	@$(BIN)/tailtwin-hil run hil/scenarios/bench.toml --out var/bench
+
+soak: $(READY) ## five healthy flights with other seeds: no alert may arise (20 minutes)
+	@for seed in 31 32 33 34 35; do \
+	  $(BIN)/tailtwin-hil run hil/scenarios/healthy.toml --seed $$seed --out var/healthy-$$seed || exit 1; done
+
+fit: $(READY) ## fit the models' baselines again from healthy flights (10 minutes)
+	@$(BIN)/python -m hil.fit --help
+
+clean: ## remove what was made, the environment included
+	rm -rf .venv var build *.egg-info

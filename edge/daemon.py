@@ -1,0 +1,500 @@
+"""The daemon: the loop aboard, connected. Read it from top to bottom.
+
+    acquire → validate → flight phase → models → alerts → outbox → link
+                             ▲                                      ⇣
+    slots ◀ update gate ◀ TUF                                       ⇣
+
+In: settings. Out: an exit code, and everything that this aircraft records.
+Always holds: recording goes on whatever fails beside it; nothing on the tick waits for a disk
+but the outbox, for the network never; a task that dies is started again and the reason kept.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+from collections import deque
+from collections.abc import Awaitable, Callable
+
+import msgspec
+
+from edge.acquire.mqtt import MqttSource
+from edge.acquire.reading import ReadingDecoder
+from edge.acquire.source import Source
+from edge.acquire.table import SignalTable
+from edge.acquire.validate import GroupValidator
+from edge.config import Settings
+from edge.flight.flights import Transition
+from edge.flight.phase import Confidence, PhaseMachine, PhaseState
+from edge.health import Status, StatusFile
+from edge.kpi import KpiCollector
+from edge.link.sender import LinkRunner
+from edge.models.admission import AdmissionResult, admit
+from edge.models.alerts import AlertBook
+from edge.models.deviations import Deviations
+from edge.models.exceedances import Exceedances
+from edge.models.host import HostTimes, ModelHost
+from edge.models.means import StepMeans
+from edge.models.step import ModelStep
+from edge.outbox.store import Outbox, RecordRef
+from edge.periods import PeriodKeeper, restore_landing
+from edge.recorder import Recorder
+from edge.reports import ReportCollector
+from edge.situation import Situation
+from edge.update.gate import Gate, GateDecision
+from edge.update.slots import BundleSet, Slots
+from edge.update.updates import UpdateClient, UpdateDecision
+from edge.update.verified import VerifiedBundle
+from edge.updating import fetch_child
+from shared.clock import Clock, FlightClock
+from shared.envelope import TIME_BUS, TIME_NONE
+from shared.errors import Corrupt, TailTwinError, Unreachable
+from shared.log import event
+from shared.messages import Alert, Notice, State, encode
+from shared.phases import Phase
+
+LOOK_S = 0.2  # flight seconds between two looks at phase and gate: gate inputs come at 5 Hz
+STATUS_S, MAINTAIN_S, BUS_RETRY_S_MAX = 0.5, 2.0, 5.0  # wall
+DRAIN_S = 20.0  # how long an orderly stop waits for the ground to have everything, wall
+UNSTORED_MAX = 1024  # records that a full disk refused, kept to be tried again
+ALERTS_KEY, SET_KEY = "alerts", "signal-set"
+
+
+class Daemon:
+    """One edge. `run` until SIGTERM."""
+
+    def __init__(self, settings: Settings, clock: Clock, source: Source | None = None) -> None:
+        self._settings, self._clock = settings, clock
+        profile, tail, signals = settings.profile, settings.tail, settings.signals
+        self._pace = profile.pace
+        self._flight = FlightClock(clock, profile.pace.flight_rate)
+        self._state = PhaseState(Phase.UNKNOWN, Confidence.NONE, None, None, None)
+        # acquire → validate
+        bus = profile.bus
+        self._source: Source = source or MqttSource(bus.host, bus.port, bus.topic)
+        self._decoder = ReadingDecoder(signals)
+        self._validators = {group.name: GroupValidator(group) for group in signals.groups}
+        self._table = SignalTable(signals)
+        # flight phase, and the gate
+        self._situation = Situation(signals, self._table)
+        self._phases = PhaseMachine()
+        self._gate = Gate(profile.gate, self._situation.age_max_ns)
+        # outbox
+        self._outbox = Outbox.open(
+            settings.state_dir / "outbox.db", operator=tail.operator, tail=tail.tail, clock=clock,
+            random=os.urandom, bytes_max=profile.recording.outbox_bytes_max,
+        )  # fmt: skip
+        self._recorder = Recorder(self._outbox, signals, profile.recording.journal_s)
+        self._periods = PeriodKeeper(self._outbox, self._recorder, tail, settings.device)
+        self._phases.remember_landing(restore_landing(self._periods))
+        self._unstored: deque[tuple[str, bytes, str]] = deque(maxlen=UNSTORED_MAX)
+        # models → alerts
+        self._slots = Slots(settings.state_dir)
+        self._host = ModelHost(
+            profile.compute.models, settings.esn_by_position,
+            HostTimes(deadline_s=profile.pace.model_deadline_s),
+        )  # fmt: skip
+        self._means = StepMeans(signals, ())
+        self._alerts = AlertBook()
+        self._exceedances = Exceedances(signals, self._alerts)
+        self._deviations = Deviations(self._alerts)
+        self._kpis = KpiCollector(profile.pace.kpi_step_s, profile.pace.kpi_window_s)
+        self._reports = ReportCollector(signals)
+        # link
+        self._link = LinkRunner(
+            settings, self._outbox, clock, phase=lambda: self._state.phase,
+            on_notice=self._take_notice, on_handed=self._handed,
+        )  # fmt: skip
+        # update
+        self._updates = self._update_client()
+        # what was last seen and said
+        self._decision = self._gate.step(0, self._situation.gate_inputs(0), Phase.UNKNOWN)
+        self._slot, self._bundles, self._muted = "", list[str](), ""
+        self._said: State | None = None
+        self._look_at_ns = self._step_at_ns = self._state_at_ns = 0
+        self._trigger: tuple[str, int] | None = None
+        self._messages = self._overruns = 0
+        self._tick_ms_max = 0.0
+        self._stop = asyncio.Event()
+        self._background: set[asyncio.Task[None]] = set()
+
+    async def run(self) -> int:
+        """Start everything, tick until told to stop, leave in order."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop.set)
+        self._start()
+        await self._load_live()
+        tasks = [
+            asyncio.create_task(self._supervised(name, work))
+            for name, work in {
+                "bus": self._keep_bus_open, "tick": self._ticks, "worker": self._host.run,
+                "link": self._link.run, "status": self._statuses, "store": self._maintain,
+                "update": self._run_updates,
+            }.items()
+        ]  # fmt: skip
+        await self._stop.wait()
+        await self._leave()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        self._source.close()
+        self._outbox.close()
+        event("edge.stopped")
+        return 0
+
+    # -- the tick: everything of the hot path
+
+    def tick(self) -> None:
+        """Empty the bus and carry what came through the whole loop."""
+        now_ns = self._flight.now_ns()
+        payloads = self._source.drain(self._pace.messages_per_tick_max)
+        self._messages += len(payloads)
+        for readings in self._decoder.decode(payloads):
+            validator = self._validators[readings.group.name]
+            values = validator.values(readings)
+            quality = validator.judge(readings, values)
+            self._table.update(readings, values, quality, now_ns)
+            self._trigger = (readings.group.name, int(readings.counter[-1]))
+            self._keep_on(self._recorder.add, readings, quality, now_ns)
+            self._means.add(readings.group.name, values, quality)
+            self._reports.add(readings, values, quality)
+            self._tell(
+                self._exceedances.judge(
+                    readings.group.name, readings.t_ns, readings.counter, values, quality,
+                    self._state.phase,
+                )
+            )  # fmt: skip
+        if now_ns - self._look_at_ns >= LOOK_S * 1e9:
+            self._look_at_ns = now_ns
+            self._look(now_ns)
+        if now_ns - self._step_at_ns >= self._pace.model_period_s * 1e9:
+            self._step_at_ns = now_ns
+            self._spawn(self._step_models())
+        self._keep_on(self._recorder.journal, now_ns)
+        while self._unstored and self._append(*self._unstored[0]):
+            self._unstored.popleft()
+
+    def _look(self, now_ns: int) -> None:
+        """Phase, period and gate, five times a second."""
+        self._state = self._phases.step(now_ns, self._situation.phase_inputs(now_ns))
+        phase, t_ns = self._state.phase, self._table.t_event_ns
+        for report in self._reports.step(phase.value, t_ns):
+            self._emit("report", encode(report), "report/1")
+        transition = self._periods.machine.step(self._state, t_ns) if t_ns else None
+        if transition is not None:
+            self._keep_on(self._turn_over, transition)
+        else:
+            self._keep_on(self._periods.save_progress)
+        self._see_gate(self._ask_gate())
+        self._say_state(now_ns)
+
+    def _turn_over(self, transition: Transition) -> None:
+        """End a period: seal all of it, say so, sign its manifest."""
+        for kpi in self._kpis.flush():
+            self._emit("kpi", encode(kpi), "kpi/1")
+        self._recorder.seal_all()
+        self._audit("period", "closed", subject=self._periods.id, reasons=[transition.why])
+        self._periods.close(transition, self._bundles)
+        self._link.kick()
+
+    # -- models and alerts
+
+    async def _step_models(self) -> None:
+        values = self._means.take()
+        steps = await self._host.step(self._table.t_event_ns, values, self._trigger)
+        for step in steps or ():
+            self._take_step(step)
+
+    def _take_step(self, step: ModelStep) -> None:
+        if self._muted:
+            return
+        self._tell(self._deviations.judge(step, self._state.phase))
+        kpi = self._kpis.add(step)
+        if kpi is not None:
+            self._emit("kpi", encode(kpi), "kpi/1")
+
+    def _tell(self, alerts: list[Alert]) -> None:
+        """Alerts are durable at once, with the machines' state, and leave before anything else."""
+        if not alerts:
+            return
+        refs = [self._emit("alert", encode(alert), "alert/1") for alert in alerts]
+        self._link.kick()
+        mono_ns = self._clock.mono_ns()
+        self._keep_on(self._outbox.put, ALERTS_KEY, self._alerts.snapshot())
+        for alert, ref in zip(alerts, refs, strict=True):
+            event("alert", id=alert.id, change=alert.change, seq=ref.seq if ref else None,
+                  trigger=alert.trigger, mono_ns=mono_ns, level=logging.WARNING)  # fmt: skip
+
+    async def _load_live(self) -> None:
+        """Give the worker what the slots say is live; without a good set nothing predicts."""
+        try:
+            live = await asyncio.to_thread(self._slots.live)
+        except TailTwinError as error:
+            self._audit("slot", "refused", reasons=[str(error)])
+            return
+        if live is None:
+            event("slots.empty", level=logging.WARNING)
+            return
+        against = await self._load(live)
+        if against:
+            self._audit("slot", "muted", subject=live.slot, reasons=against)
+
+    async def _load(self, live: BundleSet) -> list[str]:
+        """Make the worker use a set; what stands against it."""
+        why = await self._host.load([(live.path(b), b.sha256) for b in live.bundles])
+        self._slot, self._bundles, self._muted = live.slot, live.labels(), live.muted or why
+        self._means = StepMeans(self._settings.signals, self._host.signals)
+        return [why] if why else []
+
+    # -- update
+
+    def _update_client(self) -> UpdateClient | None:
+        profile = self._settings.profile
+        if profile.update is None:
+            return None
+
+        async def admitted(bundle: VerifiedBundle) -> AdmissionResult:
+            return await admit(bundle.file, profile.compute.models)
+
+        return UpdateClient(
+            slots=self._slots, fetch=fetch_child(self._settings, self._link.ground_time_ns),
+            admit=admitted, load=self._load, ask=self._ask_gate, record=self._record_update,
+            clock=self._clock,
+        )  # fmt: skip
+
+    async def _run_updates(self) -> None:
+        if self._updates is None:
+            await self._stop.wait()
+        else:
+            await self._updates.run()
+
+    def _ask_gate(self) -> GateDecision:
+        """The gate as of this instant."""
+        now_ns = self._flight.now_ns()
+        return self._gate.step(now_ns, self._situation.gate_inputs(now_ns), self._state.phase)
+
+    def _see_gate(self, decision: GateDecision) -> None:
+        if decision.open != self._decision.open:
+            self._audit("gate", "open" if decision.open else "shut",
+                        reasons=[reason.text for reason in decision.reasons])  # fmt: skip
+        self._decision = decision
+        if self._updates is not None:
+            self._updates.on_gate(decision)
+
+    def _take_notice(self, notice: Notice) -> None:
+        if self._updates is not None:
+            self._updates.offer(notice.target)
+
+    def _record_update(self, told: UpdateDecision) -> None:
+        self._audit(
+            "update", told.decision, subject=told.bundle, reasons=told.texts(),
+            detail={"step": told.step, "name": told.name, "release": str(told.release),
+                    "pending": str(told.is_pending).lower()},
+        )  # fmt: skip
+        self._link.kick()
+
+    # -- records
+
+    def _emit(self, cls: str, payload: bytes, schema: str) -> RecordRef | None:
+        """Append a record; kept in memory, bounded, when the disk refuses it."""
+        ref = self._append(cls, payload, schema)
+        if ref is None:
+            self._unstored.append((cls, payload, schema))
+        return ref
+
+    def _append(self, cls: str, payload: bytes, schema: str) -> RecordRef | None:
+        t_ns = self._table.t_event_ns
+        try:
+            return self._outbox.append(
+                cls, payload, schema=schema, flight=self._periods.id, t_event_ns=t_ns,
+                t_quality=TIME_BUS if t_ns else TIME_NONE,
+            )  # fmt: skip
+        except Unreachable:
+            return None
+
+    def _audit(
+        self, kind: str, decision: str, *, subject: str = "",
+        reasons: list[str] | None = None, detail: dict[str, str] | None = None,
+    ) -> None:  # fmt: skip
+        event(f"audit.{kind}", decision=decision, subject=subject, reasons=reasons or [])
+        t_ns = self._table.t_event_ns
+        self._keep_on(
+            lambda: self._outbox.audit(
+                kind, decision, flight=self._periods.id, t_event_ns=t_ns,
+                t_quality=TIME_BUS if t_ns else TIME_NONE, subject=subject,
+                phase=self._state.phase.value, reasons=reasons or [], detail=detail,
+            )
+        )  # fmt: skip
+
+    def _say_state(self, now_ns: int) -> None:
+        """A state record on change, and once a minute of flight."""
+        state = self._describe()
+        volatile = {"outbox_records": 0, "outbox_bytes": 0, "oldest_unsafe_ns": None}
+        core = msgspec.structs.replace(state, **volatile)
+        due = now_ns - self._state_at_ns >= self._pace.state_period_s * 1e9
+        if due or self._said != core:
+            self._said, self._state_at_ns = core, now_ns
+            self._emit("state", encode(state), "state/1")
+
+    def _describe(self) -> State:
+        stats = self._outbox.stats()
+        return State(
+            phase=self._state.phase.value, confidence=str(self._state.confidence),
+            gate_open=self._decision.open,
+            gate_reasons=[reason.code for reason in self._decision.reasons],
+            link=self._link.status.link, slot=self._slot, bundles=self._bundles,
+            alerts=self._alerts.standing(), worker=self._host.status.state,
+            boot=self._outbox.boot, outbox_records=stats.records, outbox_bytes=stats.bytes,
+            oldest_unsafe_ns=stats.oldest_unsafe_ns,
+            esns=[engine.esn for engine in self._settings.tail.engines],
+        )  # fmt: skip
+
+    def _handed(self, ref: RecordRef, mono_ns: int) -> None:
+        event("alert.handed", seq=ref.seq, mono_ns=mono_ns)
+
+    # -- start, tasks, leave
+
+    def _start(self) -> None:
+        """What a boot writes before the first reading."""
+        recovered = self._recorder.recover()
+        try:
+            self._alerts.restore(self._outbox.get(ALERTS_KEY) or self._alerts.snapshot())
+        except Corrupt as error:
+            self._audit("alerts", "restarted", reasons=[str(error)])
+        opened = self._outbox.opened
+        detail = {"recovered_readings": str(recovered), "boot": str(self._outbox.boot)}
+        if opened.quarantined is not None:
+            detail["quarantined"] = f"{opened.quarantined.name}: {opened.reason}"
+        self._audit("boot", "started", subject=self._outbox.epoch, detail=detail)
+        self._send_signal_set()
+
+    def _send_signal_set(self) -> None:
+        """The set travels once an epoch, before the first block that uses it."""
+        signals = self._settings.signals
+        mark = self._outbox.epoch.encode() + signals.sha256
+        if self._outbox.get(SET_KEY) != mark:
+            with self._outbox.transaction():
+                self._append("state", signals.text, "signal-set/1")
+                self._outbox.put(SET_KEY, mark)
+
+    async def _ticks(self) -> None:
+        loop = asyncio.get_running_loop()
+        due_s = loop.time()
+        while True:
+            start_s = loop.time()
+            self.tick()
+            end_s = loop.time()
+            self._tick_ms_max = max(self._tick_ms_max, (end_s - start_s) * 1e3)
+            due_s += self._pace.tick_s
+            if due_s < end_s:
+                self._overruns += 1
+                due_s = end_s
+            await asyncio.sleep(due_s - end_s)
+
+    async def _keep_bus_open(self) -> None:
+        wait_s = 0.2
+        while True:
+            if not self._source.is_open:
+                try:
+                    await asyncio.to_thread(self._source.open, 2.0)
+                    event("bus.open")
+                    wait_s = 0.2
+                except Unreachable as error:
+                    event("bus.unreachable", why=error.what, level=logging.WARNING)
+                    wait_s = min(2 * wait_s, BUS_RETRY_S_MAX)
+            await asyncio.sleep(wait_s)
+
+    async def _statuses(self) -> None:
+        file = StatusFile(self._settings.state_dir / "status.json")
+        before, before_s = self._messages, asyncio.get_running_loop().time()
+        while True:
+            await asyncio.sleep(STATUS_S)
+            now_s = asyncio.get_running_loop().time()
+            rate = (self._messages - before) / (now_s - before_s)
+            before, before_s = self._messages, now_s
+            file.write(self._status(rate))
+            self._tick_ms_max = 0.0
+
+    def _status(self, messages_per_s: float) -> Status:
+        stats, link = self._outbox.stats(), self._link.status
+        return Status(
+            wall_ns=self._clock.wall_ns(), mono_ns=self._clock.mono_ns(), pid=os.getpid(),
+            tail=self._settings.tail.tail, epoch=self._outbox.epoch, boot=self._outbox.boot,
+            flight=self._periods.id, phase=self._state.phase.value,
+            confidence=str(self._state.confidence), t_event_ns=self._table.t_event_ns,
+            gate_open=self._decision.open,
+            gate_reasons=[reason.text for reason in self._decision.reasons], link=link.link,
+            messages=self._messages, messages_per_s=round(messages_per_s, 1),
+            samples=self._recorder.samples, refused=dict(self._decoder.refused),
+            bus_open=self._source.is_open, overruns=self._overruns,
+            tick_ms_max=round(self._tick_ms_max, 2), outbox_records=stats.records,
+            outbox_bytes=stats.bytes, unsafe_records=sum(stats.depth.values()),
+            oldest_unsafe_event_ns=stats.oldest_unsafe_ns, bytes_up=link.bytes_up,
+            alerts=self._alerts.standing(), worker=self._host.status.state, slot=self._slot,
+            bundles=self._bundles,
+            updates_pending=list(self._updates.pending) if self._updates else [],
+        )  # fmt: skip
+
+    async def _maintain(self) -> None:
+        while True:
+            await asyncio.sleep(MAINTAIN_S)
+            self._send_signal_set()
+            self._outbox.maintain()
+
+    async def _supervised(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
+        """Run a task; when it dies of our own bug, keep the reason and start it again."""
+        pause_s = 0.1
+        while True:
+            try:
+                await work()
+                return
+            except Exception as error:
+                logging.getLogger("tailtwin").exception("task.died")
+                self._audit("task", "restarted", subject=name, reasons=[repr(error)[:300]])
+            await asyncio.sleep(pause_s)
+            pause_s = min(2 * pause_s, 10.0)
+
+    async def _leave(self) -> None:
+        """An orderly stop: seal, close a ground period, let the ground have it if it can."""
+        self.tick()
+        for kpi in self._kpis.flush():
+            self._emit("kpi", encode(kpi), "kpi/1")
+        self._keep_on(self._recorder.seal_all)
+        transition = self._periods.machine.stop(self._table.t_event_ns)
+        if transition is not None:
+            self._keep_on(self._turn_over, transition)
+        loop = asyncio.get_running_loop()
+        deadline_s = loop.time() + DRAIN_S
+        while self._link.status.link != "none" and loop.time() < deadline_s:
+            if not any(self._outbox.stats().depth.values()):
+                return
+            self._link.kick()
+            await asyncio.sleep(0.05)
+
+    def _spawn(self, work: Awaitable[None]) -> None:
+        task: asyncio.Task[None] = asyncio.ensure_future(work)
+        self._background.add(task)
+        task.add_done_callback(self._background_done)
+
+    def _background_done(self, task: asyncio.Task[None]) -> None:
+        self._background.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            event("step.failed", why=repr(error), level=logging.ERROR)
+
+    def _keep_on(self, act: Callable[..., object], *args: object) -> None:
+        """Recording goes on when the store refuses something for now; what waits is kept."""
+        try:
+            act(*args)
+        except Unreachable as error:
+            event("store.refused", act=getattr(act, "__name__", ""), why=error.what,
+                  level=logging.ERROR)  # fmt: skip
+
+
+async def run(settings: Settings) -> int:
+    """The daemon on this machine's clock."""
+    from shared.clock import SystemClock
+
+    return await Daemon(settings, SystemClock()).run()

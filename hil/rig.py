@@ -1,0 +1,202 @@
+"""The rig: everything a run needs, made fresh in its folder.
+
+In: a scenario and an empty folder. Out: ports, folders, keys, bundles, a profile, and the
+programs ready to be started.
+Always holds: nothing outside the folder is touched but the flight cache; all ports are loopback.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from hil.bus.broker import broker_command
+from hil.processes import Child, free_port, program, run_once
+from hil.proxy import LinkEmulator
+from hil.scenario import Scenario
+from shared.errors import ConfigError
+
+PROFILES = Path(__file__).resolve().parent.parent / "firmware_profiles"
+MODELS = PROFILES / "models"
+
+
+@dataclass(slots=True)
+class Rig:
+    """One run's programs, folders and ports. targets: bundle declaration to TUF target path."""
+
+    folder: Path
+    scenario: Scenario
+    bus_port: int = 0
+    http_port: int = 0
+    air: LinkEmulator = field(default_factory=lambda: LinkEmulator("air", 0))
+    stand: LinkEmulator = field(default_factory=lambda: LinkEmulator("stand", 0))
+    stand_http: LinkEmulator = field(default_factory=lambda: LinkEmulator("stand http", 0))
+    bus: Child = field(default_factory=lambda: Child("bus", [], Path()))
+    ground: Child = field(default_factory=lambda: Child("ground", [], Path()))
+    edge: Child = field(default_factory=lambda: Child("edge", [], Path()))
+    targets: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def edge_state(self) -> Path:
+        return self.folder / "edge"
+
+    @property
+    def ground_state(self) -> Path:
+        return self.folder / "ground"
+
+    @property
+    def profile(self) -> Path:
+        return self.folder / "profile.toml"
+
+    @property
+    def repository(self) -> Path:
+        return self.folder / "tuf-repo"
+
+    @property
+    def log(self) -> Path:
+        return self.folder / "logs" / "rig.log"
+
+    @property
+    def signal_set(self) -> Path:
+        return PROFILES / "signals" / f"{self.scenario.signal_set}.toml"
+
+    @property
+    def ground_url(self) -> str:
+        return f"http://127.0.0.1:{self.http_port}"
+
+    async def prepare(self) -> None:
+        """Keys, repository, ground, identity, profile; then bus, ground and proxies running."""
+        if self.folder.exists():
+            shutil.rmtree(self.folder)
+        (self.folder / "logs").mkdir(parents=True)
+        await self._publish_bundles()
+        await self._provision()
+        await self._start_bus_and_ground()
+        self.profile.write_text(profile_text(self))
+        await self.edge_once("install", "--profile", str(self.profile), *self.first_targets())
+        self.edge = Child(
+            "edge",
+            [program("tailtwin-edge"), "run", "--profile", str(self.profile),
+             "--state", str(self.edge_state)],
+            self.folder / "logs" / "edge.log",
+        )  # fmt: skip
+
+    async def stop(self) -> None:
+        """End everything that still runs, the ground in its own order."""
+        for child in (self.edge, self.ground, self.bus):
+            await child.stop()
+        for link in (self.air, self.stand, self.stand_http):
+            await link.stop()
+
+    def first_targets(self) -> list[str]:
+        return [self.targets[self.scenario.bundle]]
+
+    async def edge_once(self, command: str, *rest: str) -> str:
+        """Run one short command of the edge on its state folder."""
+        return await run_once(
+            program("tailtwin-edge"), command, "--state", str(self.edge_state), *rest, log=self.log
+        )
+
+    async def offer(self, bundle: str) -> None:
+        """Let the ground tell the tail of a bundle, by notice."""
+        await run_once(
+            program("tailtwin-ground"), "offer", "--state", str(self.ground_state),
+            "--tail", self.scenario.tail.tail, "--target", self.targets[bundle], log=self.log,
+        )  # fmt: skip
+
+    async def _publish_bundles(self) -> None:
+        names = [self.scenario.bundle]
+        names += [e.bundle for e in self.scenario.event if e.bundle and e.bundle not in names]
+        keys, bundles = self.folder / "keys", self.folder / "bundles"
+        sign = program("tailtwin-sign")
+        where = ("--repo", str(self.repository), "--keys", str(keys))
+        await run_once(sign, "init", *where, log=self.log)
+        for name in names:
+            declaration = find_declaration(name)
+            out = await run_once(
+                sys.executable, "-m", "hil.fit", "bundle", str(declaration), "--out", str(bundles),
+                log=self.log,
+            )  # fmt: skip
+            file = Path(out.strip().splitlines()[-1])
+            said = await run_once(sign, "publish", *where, "--json", str(file), log=self.log)
+            paths = [bundle["target"] for bundle in json.loads(said)["bundles"]]
+            self.targets[name] = next(path for path in paths if path.endswith("/" + file.name))
+
+    async def _provision(self) -> None:
+        tail_file = self.folder / "tail.toml"
+        tail_file.write_text(tail_text(self.scenario))
+        ports = [free_port() for _ in range(3)]
+        nats_port, mqtt_port, self.http_port = ports
+        ground = program("tailtwin-ground")
+        state = ("--state", str(self.ground_state))
+        await run_once(
+            ground, "init", *state, "--operator", self.scenario.tail.operator,
+            "--nats-port", str(nats_port), "--mqtt-port", str(mqtt_port),
+            "--http-port", str(self.http_port), log=self.log,
+        )  # fmt: skip
+        root = self.repository / "metadata" / "1.root.json"
+        await self.edge_once("init", "--tail-file", str(tail_file), "--tuf-root", str(root))
+        enrolment = self.folder / "enrolment.toml"
+        await run_once(
+            ground, "enroll", *state, "--tail-file", str(tail_file),
+            "--device-pub", str(self.edge_state / "identity" / "device.pub"),
+            "--out", str(enrolment), log=self.log,
+        )  # fmt: skip
+        await self.edge_once("enrol", "--file", str(enrolment))
+        cap = self.scenario.air_bytes_per_s
+        self.air = LinkEmulator("air", mqtt_port, cap)
+        self.stand = LinkEmulator("stand", nats_port)
+        self.stand_http = LinkEmulator("stand http", self.http_port)
+
+    async def _start_bus_and_ground(self) -> None:
+        for link in (self.air, self.stand, self.stand_http):
+            await link.start()
+        self.bus_port = free_port()
+        logs = self.folder / "logs"
+        self.bus = Child(
+            "bus", broker_command(self.folder / "bus", free_port(), self.bus_port), logs / "bus.log"
+        )
+        self.ground = Child(
+            "ground",
+            [program("tailtwin-ground"), "up", "--state", str(self.ground_state),
+             "--tuf-repo", str(self.repository)],
+            logs / "ground.log",
+        )  # fmt: skip
+        await self.bus.start()
+        await self.ground.start()
+        await self.bus.wait_port(self.bus_port)
+        await self.ground.wait_port(self.http_port, timeout_s=30.0)
+
+
+def find_declaration(name: str) -> Path:
+    """The declaration of a model in firmware_profiles/models."""
+    found = sorted(MODELS.glob(f"{name}.*"))
+    if not found:
+        raise ConfigError(f"no model {name!r}", str(MODELS), "run `python -m hil.fit fit` first")
+    return found[0]
+
+
+def tail_text(scenario: Scenario) -> str:
+    """identity/tail.toml of the scenario's aircraft."""
+    tail = scenario.tail
+    lines = [
+        f'operator = "{tail.operator}"', f'tail = "{tail.tail}"', f'type = "{tail.type}"',
+        f'registration = "{tail.registration}"',
+    ]  # fmt: skip
+    for engine in tail.engines:
+        lines += ["", "[[engines]]", f"position = {engine.position}", f'esn = "{engine.esn}"',
+                  f'part_number = "{engine.part_number}"']  # fmt: skip
+    return "\n".join(lines) + "\n"
+
+
+def profile_text(rig: Rig) -> str:
+    """The bench profile with this run's ports and rate put in."""
+    template = (PROFILES / "bench.toml").read_text()
+    return template.format(
+        signal_set=rig.signal_set, bus_port=rig.bus_port, air_port=rig.air.port,
+        air_bytes_per_s=rig.scenario.air_bytes_per_s, stand_port=rig.stand.port,
+        http_port=rig.stand_http.port, flight_rate=rig.scenario.rate,
+    )  # fmt: skip
