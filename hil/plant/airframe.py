@@ -12,10 +12,10 @@ from __future__ import annotations
 import os
 import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import jsbsim
 
@@ -24,7 +24,7 @@ from hil.plant.mission import Conditions, Place
 RATE_HZ: Final = 120
 FT_M: Final = 0.3048
 _AIRCRAFT: Final = "737"
-_GEAR_HEIGHT_FT: Final = 3.69  # `ic/h-agl-ft` at which the stock 737 stands still
+STANDING_FT: Final = 3.69  # `ic/h-agl-ft` at which the stock 737 stands still
 _PITCH_DEG: Final = 0.45
 _ENGINE_Y_IN: Final = (-193.0, 193.0)  # thruster locations of 737.xml
 _MILSPEC: Final = 3  # atmosphere/turb-type
@@ -95,7 +95,7 @@ class Airframe:
         fdm.set_dt(1.0 / RATE_HZ)
         fdm["ic/lat-geod-deg"], fdm["ic/long-gc-deg"] = place.lat_deg, place.lon_deg
         fdm["ic/terrain-elevation-ft"] = 0.0
-        fdm["ic/h-agl-ft"] = _GEAR_HEIGHT_FT
+        fdm["ic/h-agl-ft"] = STANDING_FT
         fdm["ic/psi-true-deg"] = place.heading_deg
         fdm["ic/theta-deg"] = _PITCH_DEG
         fdm["ic/vg-fps"] = 0.0
@@ -114,8 +114,18 @@ class Airframe:
         """Advance by 1/RATE_HZ s."""
         self._fdm.run()
 
+    def reader(self, names: Iterable[str]) -> Callable[[], list[float]]:
+        """Reads several properties at once, in order."""
+        getters = [self._node(n).get_double_value for n in names]
+        return lambda: [get() for get in getters]
+
     def __getitem__(self, name: str) -> float:
         return float(self._fdm[name])
 
     def __setitem__(self, name: str, value: float) -> None:
         self._fdm[name] = value
+
+    def _node(self, name: str) -> Any:
+        node = self._fdm.get_property_manager().get_node(name)
+        assert node is not None, f"JSBSim has no property {name}"
+        return node

@@ -118,7 +118,7 @@ class Sensors:
                 f64[:, n_f64] = np.where(dark, 0.0, value)
                 n_f64 += 1
             else:
-                raw[:, n_int] = np.where(dark, 0, _quantise(signal, value))
+                raw[:, n_int] = np.where(dark, 0, quantise(signal, value))
                 n_int += 1
         return Readings(self._start_ns + since_ns, raw, f64, status)
 
@@ -166,12 +166,11 @@ class Sensors:
         return says
 
 
-def _quantise(signal: Signal, value: FloatArray) -> npt.NDArray[np.int64]:
-    """Nearest raw value; the label saturates at the ends of its range."""
-    if signal.range is not None:
-        inside = (np.array(signal.range) - signal.offset) / signal.scale
-        low, high = np.ceil(inside[0]), np.floor(inside[1])
-    else:
-        low, high = -(2.0**31), 2.0**31 - 1
+def quantise(signal: Signal, value: FloatArray, saturate: bool = True) -> npt.NDArray[np.int64]:
+    """Nearest raw value; a label saturates at the ends of its range, and always at 32 bits."""
+    low, high = -(2.0**31), 2.0**31 - 1
+    if saturate and signal.range is not None:
+        low = np.ceil((signal.range[0] - signal.offset) / signal.scale)
+        high = np.floor((signal.range[1] - signal.offset) / signal.scale)
     raw = np.clip(np.rint((value - signal.offset) / signal.scale), low, high)
     return raw.astype(np.int64)

@@ -7,13 +7,14 @@ Always holds: deterministic; nothing here knows of signals, noise or buses.
 from __future__ import annotations
 
 import math
+from array import array
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
-from hil.plant.airframe import FT_M, Airframe
+from hil.plant.airframe import FT_M, STANDING_FT, Airframe
 from hil.plant.autopilot import DT_S, Commands, Motion
 from hil.plant.gaspath import Demand, Engine, Inlet, State
 from hil.plant.mission import Conditions, Degradation, Mission, Place
@@ -37,6 +38,15 @@ FAST: Final = {
     "roll": "attitude/phi-deg",
     "heading": "attitude/psi-deg",
 }
+
+_MOTION: Final = (
+    "velocities/v-north-fps", "velocities/v-east-fps", "velocities/h-dot-fps",
+    "velocities/vg-fps", "attitude/psi-deg", "position/lat-geod-deg", "position/long-gc-deg",
+    "position/h-agl-ft", "atmosphere/pressure-altitude", "velocities/vc-kts",
+    "velocities/vtrue-fps", "attitude/theta-deg", "attitude/phi-deg", "velocities/q-rad_sec",
+    "velocities/p-rad_sec", "velocities/r-rad_sec", "aero/qbar-psf", "atmosphere/P-psf",
+    "inertia/weight-lbs", "gear/unit[1]/WOW", "gear/unit[2]/WOW",
+)  # fmt: skip
 
 _PHASE: Final = {
     Stage.PARKED: Phase.PARKED, Stage.START: Phase.PARKED, Stage.READY: Phase.PARKED,
@@ -83,8 +93,10 @@ class Simulation:
         self._systems = Systems(mission, conditions)
         self._mission, self._conditions, self._degradation = mission, conditions, degradation
         self._speed_m_s, self._accel = 0.0, 0.0
-        self._slow: list[dict[str, float]] = []
-        self._fast: list[tuple[float, ...]] = []
+        self._row: dict[str, float] = {}
+        self._slow, self._fast = array("d"), array("d")  # rows, flat
+        self._read_fast = self._airframe.reader(FAST.values())
+        self._read_motion = self._airframe.reader(_MOTION)
         self._onset_s: float | None = None
         self._phase_s: dict[str, float] = {}
 
@@ -105,15 +117,16 @@ class Simulation:
                 off_s = t_s
             if m.on_ground and not on_ground:
                 on_s = t_s
-                sink = sink or -self._slow[-1]["climb_m_s"] / FT_M
+                sink = sink or -self._row["climb_m_s"] / FT_M
             on_ground = m.on_ground
             services = self._tick(m, stage)
-            self._slow.append(_row(m, pilot, services, self._engines, a))
+            self._row = _row(m, pilot, services, self._engines, a)
+            self._slow.extend(self._row.values())
             if pilot.over and t_s >= pilot.done_s + self._mission.tail_s:
                 break
             for step in range(SLOW_STEPS):
                 if step % FAST_STEPS == 0:
-                    self._fast.append(tuple(a[n] for n in FAST.values()))
+                    self._fast.extend(self._read_fast())
                 a.step()
             tick += 1
         return self._trace(stages, off_s, on_s, sink)
@@ -166,44 +179,42 @@ class Simulation:
         self._airframe["atmosphere/wind-east-fps"] = fps * math.sin(to)
 
     def _motion(self, t_s: float) -> Motion:
-        a = self._airframe
-        north, east = a["velocities/v-north-fps"] * FT_M, a["velocities/v-east-fps"] * FT_M
-        climb, ground = a["velocities/h-dot-fps"] * FT_M, a["velocities/vg-fps"] * FT_M
+        (
+            north, east, climb, ground, heading, lat, lon, height, altitude, cas, tas, pitch, roll,
+            q, p, r, qbar, pressure, weight, left, right,
+        ) = self._read_motion()  # fmt: skip
+        climb, ground = climb * FT_M, ground * FT_M
         speed = math.hypot(ground, climb)
         self._accel += ((speed - self._speed_m_s) / DT_S - self._accel) * DT_S / 0.5
         self._speed_m_s = speed
-        heading = a["attitude/psi-deg"]
-        moving = ground > 2.0
         return Motion(
             t_s=t_s,
-            lat_deg=a["position/lat-geod-deg"],
-            lon_deg=a["position/long-gc-deg"],
-            height_ft=a["position/h-agl-ft"] - 3.69,
-            altitude_ft=a["atmosphere/pressure-altitude"],
-            cas_kt=a["velocities/vc-kts"],
-            tas_m_s=a["velocities/vtrue-fps"] * FT_M,
+            lat_deg=lat,
+            lon_deg=lon,
+            height_ft=height - STANDING_FT,
+            altitude_ft=altitude,
+            cas_kt=cas,
+            tas_m_s=tas * FT_M,
             ground_m_s=ground,
             climb_m_s=climb,
-            pitch_deg=a["attitude/theta-deg"],
-            roll_deg=a["attitude/phi-deg"],
+            pitch_deg=pitch,
+            roll_deg=roll,
             heading_deg=heading,
-            track_deg=math.degrees(math.atan2(east, north)) % 360 if moving else heading,
-            pitch_rate=math.degrees(a["velocities/q-rad_sec"]),
-            roll_rate=math.degrees(a["velocities/p-rad_sec"]),
-            yaw_rate=math.degrees(a["velocities/r-rad_sec"]),
-            qbar_psf=a["aero/qbar-psf"],
+            track_deg=math.degrees(math.atan2(east, north)) % 360 if ground > 2 else heading,
+            pitch_rate=math.degrees(q),
+            roll_rate=math.degrees(p),
+            yaw_rate=math.degrees(r),
+            qbar_psf=qbar,
             accel_m_s2=self._accel,
-            delta=a["atmosphere/P-psf"] / 2116.22,
-            weight_lb=a["inertia/weight-lbs"],
-            on_ground=a["gear/unit[1]/WOW"] > 0.5 or a["gear/unit[2]/WOW"] > 0.5,
+            delta=pressure / 2116.22,
+            weight_lb=weight,
+            on_ground=left > 0.5 or right > 0.5,
         )
 
     def _trace(
         self, stages: list[tuple[float, str]], off_s: float, on_s: float, sink: float
     ) -> Trace:
-        slow = {name: np.array([row[name] for row in self._slow]) for name in self._slow[0]}
-        columns = np.array(self._fast).T
-        fast = {name: columns[i].copy() for i, name in enumerate(FAST)}
+        slow, fast = _columns(self._slow, list(self._row)), _columns(self._fast, list(FAST))
         fast["acc_norm"] = -fast["acc_norm"]
         for name in ("acc_long", "acc_lat", "acc_norm"):
             fast[name] = _without_spikes(fast[name])
@@ -226,8 +237,14 @@ class Simulation:
             in_s=self.pilot.done_s,
             touchdown_fps=sink,
             onset_s=self._onset_s,
-            end_s=(len(self._slow) - 1) * DT_S,
+            end_s=(len(slow["stage"]) - 1) * DT_S,
         )
+
+
+def _columns(rows: array[float], names: list[str]) -> dict[str, FloatArray]:
+    """Columns of flat rows, by name."""
+    table = np.array(rows).reshape(-1, len(names)).T
+    return {name: table[i].copy() for i, name in enumerate(names)}
 
 
 def _without_spikes(x: FloatArray) -> FloatArray:
