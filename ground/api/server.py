@@ -1,0 +1,102 @@
+"""The api process: routes put together, and the server that runs them.
+
+In: a state folder and perhaps a TUF repository. Out: HTTP on the port of the settings.
+Always holds: `ledger.db` is opened query-only; static files come from two folders only, without
+following links.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import uvicorn
+from fastapi import FastAPI
+from nats.aio.client import Client
+from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from ground.api.flights import flights_router
+from ground.api.health import Pulse, health_router
+from ground.api.problems import install
+from ground.api.twins import twins_router
+from ground.broker import connect
+from ground.config import GroundConfig, Paths
+from ground.database import open_reader
+from ground.ingest.segments import SegmentReader
+from ground.lake.query import Telemetry
+from ground.lake.records import Records
+from ground.twins.control import Control
+from shared.log import event
+
+STOP_S = 5
+CONNECTIONS_MAX = 1024
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS"})
+
+
+def make_app(paths: Paths, config: GroundConfig, tuf_repo: Path | None) -> FastAPI:
+    """The application; it connects to the broker when it starts and waits for it meanwhile."""
+    control = Control.open(paths.control)
+    records = Records(open_reader(paths.ledger), SegmentReader(paths.segments))
+    telemetry = Telemetry(records)
+    client: list[Client] = []
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        async def join() -> None:
+            password = control.password("api")
+            client.append(await connect(config, "api", password, patient=True))
+
+        joining = asyncio.create_task(join())
+        event("serving", url=config.http_url)
+        yield
+        joining.cancel()
+        for one in client:
+            await one.close()
+
+    app = FastAPI(
+        title="TailTwin ground", version="1", lifespan=lifespan,
+        summary="Twins, their telemetry, alerts and flights",
+        description="Errors are RFC 9457 problems. Times are RFC 3339 in UTC with nanoseconds.",
+    )  # fmt: skip
+    requests: Counter[tuple[str, int]] = Counter()
+    install(app)
+
+    app.add_middleware(_Count, requests)
+    pulse = Pulse(config.operator, lambda: client[0] if client else None)
+    app.include_router(twins_router(control, records, telemetry))
+    app.include_router(flights_router(records, control.engine, telemetry))
+    app.include_router(health_router(pulse, records, requests))
+    if tuf_repo is not None:
+        for part in ("metadata", "targets"):
+            app.mount(f"/tuf/{part}", StaticFiles(directory=tuf_repo / part, check_dir=False))
+    return app
+
+
+class _Count:
+    """Counts answers by method and status; plain ASGI, so that nothing is buffered."""
+
+    def __init__(self, app: ASGIApp, requests: Counter[tuple[str, int]]) -> None:
+        self._app, self._requests = app, requests
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def counted(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                method = scope["method"] if scope["method"] in METHODS else "other"
+                self._requests[method, message["status"]] += 1
+            await send(message)
+
+        await self._app(scope, receive, counted)
+
+
+def serve(paths: Paths, config: GroundConfig, tuf_repo: Path | None) -> None:
+    """Run until SIGTERM."""
+    app = make_app(paths, config, tuf_repo)
+    settings = uvicorn.Config(
+        app, host=config.host, port=config.http.port, log_config=None, access_log=False,
+        timeout_graceful_shutdown=STOP_S, limit_concurrency=CONNECTIONS_MAX, server_header=False,
+    )  # fmt: skip
+    uvicorn.Server(settings).run()

@@ -1,0 +1,169 @@
+"""The settings and the folders of one ground.
+
+In: `ground.toml` of a state folder. Out: a frozen `GroundConfig`, and `Paths` below the folder.
+Always holds: an unknown key, a missing one or a value out of its range is refused by file and
+key; nothing below `__main__` reads the environment.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from pathlib import Path
+
+import msgspec
+
+from shared.errors import ConfigError
+from shared.topics import check_identifier
+
+SEGMENT_BYTES_MAX = 64 << 20
+
+
+class NatsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Where nats-server listens."""
+
+    port: int
+    mqtt_port: int
+
+
+class HttpConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Where the api listens."""
+
+    port: int
+
+
+class IngestConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Bounds of a batch and of the disk."""
+
+    batch_records_max: int = 256
+    batch_wait_ms: int = 50
+    segment_bytes_max: int = SEGMENT_BYTES_MAX
+    disk_free_bytes_min: int = 256 << 20
+    """Below this much free disk nothing is committed or acknowledged (assumption: room for the
+    write-ahead log, a flight file and a person who needs to work)."""
+    settle_ms: int = 2000
+    """A flight that still misses records is closed when this long passed without a new one."""
+
+
+class GroundConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One ground: its operator, its ports, its bounds."""
+
+    operator: str
+    host: str = "127.0.0.1"
+    nats: NatsConfig
+    http: HttpConfig
+    ingest: IngestConfig = IngestConfig()
+
+    @property
+    def nats_url(self) -> str:
+        return f"nats://{self.host}:{self.nats.port}"
+
+    @property
+    def http_url(self) -> str:
+        return f"http://{self.host}:{self.http.port}"
+
+
+class Paths:
+    """Every path below a state folder."""
+
+    def __init__(self, state: Path) -> None:
+        self.state = state
+        self.config = state / "ground.toml"
+        self.key = state / "identity" / "ground.key"
+        self.control = state / "control.db"
+        self.ledger = state / "ledger.db"
+        self.segments = state / "lake" / "segments"
+        self.flights = state / "lake" / "flights"
+        self.nats_config = state / "nats" / "nats.conf"
+        self.nats_store = state / "nats" / "jetstream"
+        self.run = state / "run"
+        self.logs = state / "logs"
+
+    def pid(self, name: str) -> Path:
+        """Where the process `name` writes its id."""
+        return self.run / f"{name}.pid"
+
+
+def load_config(paths: Paths) -> GroundConfig:
+    """The settings of a state folder; ConfigError names file, key and remedy."""
+    where = str(paths.config)
+    try:
+        text = paths.config.read_bytes()
+    except OSError as error:
+        raise ConfigError(
+            f"no settings: {error.strerror}", where, "make them with `tailtwin-ground init`"
+        ) from None
+    try:
+        config = msgspec.convert(tomllib.loads(text.decode()), GroundConfig)
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, msgspec.ValidationError) as error:
+        raise ConfigError(str(error), where, "see docs/ground.md") from None
+    check_config(config, where)
+    return config
+
+
+def check_config(config: GroundConfig, where: str) -> None:
+    """Refuse values out of their range, by key."""
+
+    def need(ok: bool, what: str, key: str, remedy: str) -> None:
+        if not ok:
+            raise ConfigError(what, f"{where}: {key}", remedy)
+
+    check_identifier(config.operator, f"{where}: operator")
+    ports = {
+        "nats.port": config.nats.port,
+        "nats.mqtt_port": config.nats.mqtt_port,
+        "http.port": config.http.port,
+    }
+    for key, port in ports.items():
+        need(1 <= port <= 65535, f"{port} is not a port", key, "1 to 65535, a free one")
+    need(len(set(ports.values())) == 3, "two listeners on one port", "nats, http", "three ports")
+    need(config.host != "", "empty", "host", "an address of this machine, such as 127.0.0.1")
+    ingest = config.ingest
+    for key, value, low, high in (
+        ("batch_records_max", ingest.batch_records_max, 1, 4096),
+        ("batch_wait_ms", ingest.batch_wait_ms, 1, 1000),
+        ("segment_bytes_max", ingest.segment_bytes_max, 1 << 16, 1 << 32),
+        ("disk_free_bytes_min", ingest.disk_free_bytes_min, 0, 1 << 40),
+        ("settle_ms", ingest.settle_ms, 0, 600_000),
+    ):
+        need(low <= value <= high, f"{value} out of range", f"ingest.{key}", f"{low} to {high}")
+
+
+def write_config(paths: Paths, config: GroundConfig) -> None:
+    """Write `ground.toml`; ConfigError when there is one already."""
+    check_config(config, str(paths.config))
+    text = (
+        "# Settings of this ground. Every key: docs/ground.md\n"
+        f'operator = "{config.operator}"\nhost = "{config.host}"\n\n'
+        f"[nats]\nport = {config.nats.port}\nmqtt_port = {config.nats.mqtt_port}\n\n"
+        f"[http]\nport = {config.http.port}\n"
+    )
+    try:
+        with paths.config.open("x") as file:
+            file.write(text)
+    except FileExistsError:
+        raise ConfigError(
+            "this folder is a ground already", str(paths.config), "use it, or another folder"
+        ) from None
+
+
+def write_private(path: Path, data: bytes) -> None:
+    """Replace `path` by `data`, mode 0600: aside, fsync, rename."""
+    aside = path.with_name(path.name + ".new")
+    handle = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(handle, "wb") as file:
+        os.fchmod(file.fileno(), 0o600)
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    aside.rename(path)
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make a rename or a new name in `folder` survive a power cut."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

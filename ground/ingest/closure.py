@@ -1,0 +1,105 @@
+"""Closure: what the ground holds of a period, against what the aircraft says it recorded.
+
+In: a manifest, and for each stream what is held, dropped and marked. Out: state, counts and
+every gap by name. Pure.
+Always holds: `complete` only when no gap at all is known: no record missing, dropped, forked
+or unreadable, no outage of the recorder.
+
+`records_missing` counts records that were not received, are forks or cannot be read. Dropped
+ones are not missing (the aircraft said so, by hash) but stay gaps, with cause `dropped: …`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from shared.messages import Gap, Manifest, PartStream
+from shared.sync.ranges import RangeSet
+
+GAPS_MAX = 1000
+"""Beyond it the last gap stands for the rest (assumption: a person reads the first ones)."""
+
+CAUSES = {"fork": "fork", "no_set": "unreadable: signal set unknown", "corrupt": "unreadable"}
+
+
+@dataclass(frozen=True, slots=True)
+class Holding:
+    """One stream of one epoch. marked: (seq, mark) of records that are held but not trusted."""
+
+    held: RangeSet
+    dropped: Sequence[tuple[int, int, str]] = ()
+    marked: Sequence[tuple[int, str]] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """The fields of a closure that the comparison decides."""
+
+    state: Literal["complete", "gaps", "abandoned"]
+    records: int
+    records_missing: int
+    gaps: list[Gap]
+
+
+NOTHING = Holding(RangeSet())
+
+
+def compare(manifest: Manifest, holdings: Mapping[tuple[str, str], Holding]) -> Finding:
+    """holdings: by (epoch, stream); a stream that is not there holds nothing."""
+    gaps: list[Gap] = []
+    total = missing = 0
+    for part in _merged(manifest.parts):
+        holding = holdings.get((part.epoch, part.stream), NOTHING)
+        part_gaps = _record_gaps(part, holding)
+        total += part.high - part.low - sum(gap.missing for gap in part_gaps)
+        missing += sum(gap.missing for gap in part_gaps if not gap.cause.startswith("dropped"))
+        gaps += part_gaps
+    gaps += [
+        Gap("outage", outage.group, start_ns=outage.start_ns, end_ns=outage.end_ns,
+            missing=outage.missing, cause=outage.cause)
+        for outage in manifest.outages
+    ]  # fmt: skip
+    return Finding("gaps" if gaps else "complete", total, missing, _bounded(gaps))
+
+
+def _merged(parts: Iterable[PartStream]) -> list[PartStream]:
+    """Parts of one stream that overlap count once."""
+    by_stream: dict[tuple[str, str], RangeSet] = {}
+    for part in parts:
+        ranges = by_stream.setdefault((part.epoch, part.stream), RangeSet())
+        ranges.add_range(part.low, part.high)
+    return [
+        PartStream(epoch, stream, low, high)
+        for (epoch, stream), ranges in by_stream.items()
+        for low, high in ranges
+    ]
+
+
+def _record_gaps(part: PartStream, holding: Holding) -> list[Gap]:
+    def gap(low: int, high: int, cause: str) -> Gap:
+        return Gap("records", part.stream, part.epoch, low, high, missing=high - low, cause=cause)
+
+    open_ranges = RangeSet(holding.held.missing(part.low, part.high))
+    gaps = []
+    for low, high, reason in holding.dropped:
+        for a, b in open_ranges.within(low, high):
+            gaps.append(gap(a, b, f"dropped: {reason}"))
+            open_ranges.remove_range(a, b)
+    gaps += [gap(low, high, "not received") for low, high in open_ranges]
+    by_cause: dict[str, RangeSet] = {}
+    for seq, mark in holding.marked:
+        if part.low <= seq < part.high:
+            by_cause.setdefault(CAUSES.get(mark, mark), RangeSet()).add(seq)
+    gaps += [gap(low, high, cause) for cause, seqs in by_cause.items() for low, high in seqs]
+    return sorted(gaps, key=lambda g: g.low)
+
+
+def _bounded(gaps: list[Gap]) -> list[Gap]:
+    if len(gaps) <= GAPS_MAX:
+        return gaps
+    rest = gaps[GAPS_MAX - 1 :]
+    missing = sum(max(0, gap.missing) for gap in rest)
+    last = Gap(rest[0].kind, "*", missing=missing, cause=f"{len(rest)} further gaps")
+    return [*gaps[: GAPS_MAX - 1], last]

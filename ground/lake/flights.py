@@ -1,0 +1,245 @@
+"""Flight files: one sorted Parquet file a closed period.
+
+In: closures and the blocks of their periods. Out: `{tail}/{flight}.parquet` with columns
+`signal, t_ns, raw, quality` (and `f64` where a signal of the set has that encoding).
+Always holds: a file is of one closure revision, named in its metadata, and appears by rename;
+memory is bounded by the longest column, not by the flight: columns pass through a spill file.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import duckdb
+import numpy as np
+import numpy.typing as npt
+from sqlalchemy import Engine, and_, case, func, select
+from sqlalchemy.dialects.sqlite import insert
+
+from ground.config import sync_folder
+from ground.ingest import schema
+from ground.ingest.index import column_of, group_of
+from ground.ingest.segments import Place, SegmentReader
+from ground.lake.records import BlockRow, Records
+from ground.twins.control import flight_files
+from shared.block import decode_block
+from shared.clock import Clock
+from shared.errors import Corrupt, TailTwinError
+from shared.log import event
+from shared.signals import Group, SignalSet
+
+DUCKDB_MEMORY = "256MB"  # assumption: the worker shares a small machine
+ROW_GROUP_ROWS = 122_880
+ATTEMPTS_MAX = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """A period whose newest closure has no file yet."""
+
+    tail: str
+    flight: str
+    revision: int
+
+
+class FlightFiles:
+    """Writes what is due, one at a time. ledger: read-only; control: written."""
+
+    def __init__(
+        self, ledger: Engine, control: Engine, reader: SegmentReader, folder: Path, clock: Clock
+    ) -> None:
+        self._records, self._control = Records(ledger, reader), control
+        self._folder, self._clock = folder, clock
+
+    def write_one_due(self) -> bool:
+        """Write one file; False when none is due. A failure is noted and tried again later."""
+        due = self._due()
+        if due is None:
+            return False
+        path = self._folder / due.tail / f"{due.flight}.parquet"
+        try:
+            samples = write_flight(self._records, due, path)
+        except (TailTwinError, OSError, duckdb.Error) as error:
+            event("flight_file_failed", level=logging.ERROR, flight=due.flight, problem=str(error))
+            self._note(due, path, 0, 0, str(error)[:400])
+            return True
+        size = path.stat().st_size
+        self._note(due, path, samples, size, "")
+        event("flight_file", flight=due.flight, revision=due.revision, samples=samples, bytes=size)
+        return True
+
+    def _due(self) -> Due | None:
+        table = schema.closures
+        with self._records.engine.begin() as db:
+            closed = db.execute(
+                select(table.c.tail, table.c.flight, func.max(table.c.revision)).group_by(
+                    table.c.tail, table.c.flight
+                )
+            ).all()
+        with self._control.begin() as db:
+            files = {(row.tail, row.flight): row for row in db.execute(select(flight_files))}
+        for tail, flight, revision in closed:
+            done = files.get((tail, flight))
+            if done is None or done.revision < revision:
+                return Due(tail, flight, revision)
+            if done.problem and done.attempts < ATTEMPTS_MAX:
+                return Due(tail, flight, revision)
+        return None
+
+    def _note(self, due: Due, path: Path, samples: int, size: int, problem: str) -> None:
+        row = {
+            "revision": due.revision, "path": str(path.relative_to(self._folder)),
+            "samples": samples, "bytes": size, "t_ground_ns": self._clock.wall_ns(),
+            "problem": problem,
+        }  # fmt: skip
+        statement = insert(flight_files).values(tail=due.tail, flight=due.flight, attempts=1, **row)
+        again = and_(flight_files.c.revision == due.revision, flight_files.c.problem != "")
+        attempts = case((again, flight_files.c.attempts + 1), else_=1)
+        with self._control.begin() as db:
+            db.execute(
+                statement.on_conflict_do_update(
+                    index_elements=["tail", "flight"], set_=row | {"attempts": attempts}
+                )
+            )
+
+
+def write_flight(records: Records, due: Due, path: Path) -> int:
+    """Write the file of a period; samples in it. Corrupt when a segment is damaged."""
+    rows = _blocks(records, due)
+    sets = records.signal_sets(sorted({row.set_sha256 for row in rows}))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".writing-") as spill:
+        folder = Path(spill)
+        with duckdb.connect(str(folder / "sorted.db")) as db:
+            db.execute(f"set memory_limit = '{DUCKDB_MEMORY}'")
+            db.execute("set threads = 1")
+            db.execute("set preserve_insertion_order = true")
+            has_f64 = any(group.is_f64.any() for s in sets.values() for group in s.groups)
+            samples = _load(db, records, rows, sets, folder, has_f64)
+            aside = folder / "flight.parquet"
+            _copy(db, aside, due, sets)
+        _publish(aside, path)
+    return samples
+
+
+def _blocks(records: Records, due: Due) -> list[BlockRow]:
+    """Indexed blocks of the period; forks and blocks without a set are not among them."""
+    b, r = schema.blocks, schema.records
+    same = [b.c[name] == r.c[name] for name in ("tail", "epoch", "stream", "seq")]
+    query = (
+        select(r.c.segment, r.c.offset, r.c.length, b.c.set_sha256, b.c.t0_ns, b.c.t1_ns, b.c.n,
+               b.c.summary)
+        .join(r, and_(*same))
+        .where(b.c.tail == due.tail, b.c.flight == due.flight, r.c.mark == "")
+        .order_by(b.c.grp, b.c.t0_ns, b.c.epoch, b.c.seq)
+    )  # fmt: skip
+    with records.engine.begin() as db:
+        return [BlockRow(Place(*row[:3]), *row[3:]) for row in db.execute(query)]
+
+
+@dataclass(frozen=True, slots=True)
+class _Column:
+    """Where one signal of one set spilled: its raw bytes and quality."""
+
+    signal: str
+    is_f64: bool
+    t_ns: Path
+    values: Path
+    quality: Path
+
+
+def _load(
+    db: duckdb.DuckDBPyConnection, records: Records, rows: list[BlockRow],
+    sets: dict[bytes, SignalSet], folder: Path, has_f64: bool,
+) -> int:  # fmt: skip
+    """Fill the table `samples` in the order of the file."""
+    f64 = ", f64 double" if has_f64 else ""
+    db.execute(f"create table samples (signal varchar, t_ns bigint, raw bigint, "
+               f"quality utinyint{f64})")  # fmt: skip
+    columns: dict[str, list[_Column]] = {}
+    for column in _spill(records, rows, sets, folder):
+        columns.setdefault(column.signal, []).append(column)
+    samples = 0
+    for signal in sorted(columns):
+        samples += _insert(db, signal, columns[signal], has_f64)
+    return samples
+
+
+def _spill(
+    records: Records, rows: list[BlockRow], sets: dict[bytes, SignalSet], folder: Path
+) -> Iterator[_Column]:
+    """Decode every block once; append each of its columns to the file of its signal."""
+    kinds: dict[tuple[bytes, str], Group] = {}
+    opened: dict[tuple[bytes, str], list[Path]] = {}
+    for row in rows:
+        block = decode_block(records.envelope(row.place).payload)
+        group = group_of(block, sets[row.set_sha256])
+        key = (row.set_sha256, group.name)
+        if key not in kinds:
+            kinds[key] = group
+            stem = f"{len(kinds)}"
+            opened[key] = [folder / f"{stem}.t"] + [
+                folder / f"{stem}-{i}.{part}" for i in range(len(group.signal)) for part in "vq"
+            ]
+        parts = [block.t_ns.tobytes()]
+        for i in range(len(group.signal)):
+            parts += [np.ascontiguousarray(column_of(block, group, i)).tobytes(),
+                      np.ascontiguousarray(block.quality[:, i]).tobytes()]  # fmt: skip
+        for path, data in zip(opened[key], parts, strict=True):
+            with path.open("ab") as file:
+                file.write(data)
+    for key, group in kinds.items():
+        paths = opened[key]
+        for i, signal in enumerate(group.signal):
+            yield _Column(signal.name, bool(group.is_f64[i]), paths[0], paths[1 + 2 * i],
+                          paths[2 + 2 * i])  # fmt: skip
+
+
+def _insert(
+    db: duckdb.DuckDBPyConnection, signal: str, columns: list[_Column], has_f64: bool
+) -> int:
+    """One signal, by time; the order in which blocks came decides between equal times."""
+    t_ns = np.concatenate([np.fromfile(c.t_ns, np.int64) for c in columns])
+    quality = np.concatenate([np.fromfile(c.quality, np.uint8) for c in columns])
+    is_f64 = columns[0].is_f64
+    if any(c.is_f64 != is_f64 for c in columns):
+        raise Corrupt("an integer in one signal set and a float in another", signal,
+                      "rename one of them")  # fmt: skip
+    kind = np.float64 if is_f64 else np.int64
+    values: npt.NDArray[np.generic] = np.concatenate([np.fromfile(c.values, kind) for c in columns])
+    if np.any(np.diff(t_ns) < 0):
+        order = np.argsort(t_ns, kind="stable")
+        t_ns, quality, values = t_ns[order], quality[order], values[order]
+    db.register("fresh", {"t_ns": t_ns, "quality": quality, "v": values})
+    cast = "null, quality, v" if is_f64 else "v, quality, null" if has_f64 else "v, quality"
+    db.execute(f"insert into samples select ?, t_ns, {cast} from fresh", [signal])  # noqa: S608  # fixed text
+    db.unregister("fresh")
+    return len(t_ns)
+
+
+def _copy(
+    db: duckdb.DuckDBPyConnection, path: Path, due: Due, sets: dict[bytes, SignalSet]
+) -> None:
+    # Identifiers are `[A-Za-z0-9_-]`, hashes hexadecimal: nothing here can end a literal.
+    hashes = ",".join(sorted(sha256.hex() for sha256 in sets))
+    db.execute(
+        f"copy (select * from samples) to '{path}' (format parquet, compression zstd, "  # noqa: S608  # see above
+        f"row_group_size {ROW_GROUP_ROWS}, kv_metadata {{tail: '{due.tail}', "
+        f"flight: '{due.flight}', signal_set_sha256: '{hashes}', "
+        f"closure_revision: '{due.revision}'}})"
+    )
+
+
+def _publish(aside: Path, path: Path) -> None:
+    handle = os.open(aside, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+    aside.replace(path)
+    sync_folder(path.parent)
