@@ -151,7 +151,7 @@ def load_profile(path: Path) -> tuple[Profile, SignalSet]:
     for key, ok in {
         "pace.flight_rate": 0.1 <= pace.flight_rate <= 200,
         "pace.tick_s": 0.001 <= pace.tick_s <= 0.1,
-        "pace.messages_per_tick_max": 1 <= pace.messages_per_tick_max <= 100_000,
+        "pace.messages_per_tick_max": 1 <= pace.messages_per_tick_max <= 32_768,
         "recording.journal_s": 0.1 <= profile.recording.journal_s <= 1.0,
         "recording.outbox_bytes_max": profile.recording.outbox_bytes_max >= 1 << 20,
         "air.bytes_per_s_max": profile.air.bytes_per_s_max >= 0,

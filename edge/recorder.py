@@ -17,7 +17,7 @@ import zstandard
 
 from edge.acquire.reading import Readings
 from edge.outbox.store import Outbox
-from shared.block import VALUE_COUNT_MAX, Block, encode_block
+from shared.block import ROW_COUNT_MAX, VALUE_COUNT_MAX, Block, encode_block
 from shared.envelope import TIME_BUS
 from shared.errors import TailTwinError
 from shared.log import event
@@ -122,6 +122,10 @@ class Recorder:
         if pending.readings and self._jumps(group, pending, readings):
             self.seal(group.name)
             pending = self._pending[group.name]
+        if not _fits(pending.readings + len(readings.t_ns), quality.shape[1], 1):
+            # the store has refused for as long as a block may be: the newest readings matter more
+            event("recorder.shed", group=group.name, readings=pending.readings)
+            pending = self._pending[group.name] = _Pending()
         if not pending.batches:
             pending.opened_ns = now_ns
         self._note_gaps(group, readings)
@@ -129,7 +133,7 @@ class Recorder:
         pending.readings += len(readings.t_ns)
         pending.t_last_ns = int(readings.t_ns[-1])
         self.samples += quality.size
-        full = pending.readings * quality.shape[1] > VALUE_COUNT_MAX // 2
+        full = not _fits(pending.readings, quality.shape[1], 2)
         if full or now_ns - pending.opened_ns >= group.block_s * 1e9:
             self.seal(group.name)
 
@@ -264,6 +268,11 @@ def load_tally(outbox: Outbox) -> Tally:
     """The tally of the open period as last persisted."""
     data = outbox.get("recorder.tally")
     return msgspec.msgpack.decode(data, type=Tally) if data else Tally()
+
+
+def _fits(readings: int, signals: int, share: int) -> bool:
+    """Whether so many readings fill at most one `share`-th of what a block may hold."""
+    return readings <= ROW_COUNT_MAX // share and readings * signals <= VALUE_COUNT_MAX // share
 
 
 def _load_last(outbox: Outbox) -> dict[str, tuple[int, int]]:

@@ -62,7 +62,8 @@ def _parser() -> argparse.ArgumentParser:
     replay = commands.add_parser("replay", help="play any CSV with a time column onto an MQTT bus")
     replay.add_argument("csv", type=Path)
     replay.add_argument("--signals", type=Path, required=True, help="signal set, TOML")
-    replay.add_argument("--time-column", default="t_s")
+    replay.add_argument("--time-column", default="t", help="name of the time column (default t)")
+    replay.add_argument("--time-unit", choices=("s", "ms", "us", "ns", "iso"), default="s")
     replay.add_argument("--port", type=int, required=True, help="MQTT port on loopback")
     replay.add_argument("--rate", type=float, default=1.0)
     replay.set_defaults(act=_replay)
@@ -109,11 +110,12 @@ def _replay(args: argparse.Namespace) -> int:
 
     from hil.bus import publish
     from hil.plant import flight as flights
-    from hil.plant.replay import replay_csv
+    from hil.plant.replay import TimeColumn
+    from hil.plant.replay import replay as read_csv
     from shared.signals import load_signal_set
 
     signals = load_signal_set(args.signals)
-    flown = replay_csv(args.csv, signals, time_column=args.time_column)
+    flown = read_csv(args.csv, signals, TimeColumn(args.time_column, args.time_unit))
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "flight.npz"
         flights.save(flown, file)

@@ -16,8 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import httpx
-
+from hil.groundapi import GroundApi
 from hil.plant import flight as flights
 from hil.plant.flight import Flight
 from hil.plant.fly import fly
@@ -26,7 +25,7 @@ from hil.processes import Child
 from hil.rig import Rig
 from hil.runlog import Cut, Kill, RunLog, Sample
 from hil.scenario import Event, Scenario
-from hil.scorecard import judge
+from hil.scorecard import Run, judge
 from hil.view import View
 from shared.errors import TailTwinError, Unreachable
 from shared.phases import Phase
@@ -125,6 +124,7 @@ class Bench:
             "--signals", str(self.rig.signal_set), "--port", str(self.rig.bus_port),
             "--rate", str(scenario.rate), "--start-s", str(start_s), "--until-s", str(until_s),
         ]  # fmt: skip
+        self._view.flight_s = until_s
         child = Child("player", command, self._folder / "logs" / "player.log")
         await child.start(pipe=True)
         self._playing = Playing(child, flight.start_ns, scenario.rate)
@@ -149,24 +149,29 @@ class Bench:
         self._look()
         code = await self.rig.edge.stop(timeout_s=30.0)
         self._note(f"edge stopped in order, exit code {code}")
-        deadline_s = time.monotonic() + CLOSE_S
-        async with httpx.AsyncClient(base_url=self.rig.ground_url) as api:
+        api = GroundApi(self.rig.ground_url, self._scenario.tail.tail)
+        try:
+            deadline_s = time.monotonic() + CLOSE_S
             while time.monotonic() < deadline_s:
-                periods = await self._periods(api)
-                if periods and all(p.get("closure") and p.get("file_current") for p in periods):
+                if await api.is_settled():
                     return
                 await asyncio.sleep(0.25)
-        self._note("the ground did not close every period in time")
+            self._note("the ground did not close every period in time")
+        finally:
+            await api.close()
 
     async def score(self) -> dict[str, Any]:
         """Compare, judge, write report.json and report.html."""
         assert self._flight is not None and self._playing is not None
-        async with httpx.AsyncClient(base_url=self.rig.ground_url, timeout=30.0) as api:
-            return await judge(
-                scenario=self._scenario, rig=self.rig, flight=self._flight, signals=self._signals,
-                final=self._playing.final or {}, log=self.log, api=api,
-                storage_peak=self._storage_peak, folder=self._folder,
-            )  # fmt: skip
+        run = Run(
+            self._scenario, self.rig, self._flight, self._signals, self._playing.final or {},
+            self.log, self._storage_peak, self._folder,
+        )  # fmt: skip
+        api = GroundApi(self.rig.ground_url, self._scenario.tail.tail)
+        try:
+            return await judge(run, api)
+        finally:
+            await api.close()
 
     async def stop(self) -> None:
         if self._playing is not None:
@@ -265,16 +270,6 @@ class Bench:
         except (OSError, ValueError):
             return {}
         return status
-
-    async def _periods(self, api: httpx.AsyncClient) -> list[dict[str, Any]]:
-        try:
-            answer = await api.get(f"/v1/twins/{self._scenario.tail.tail}/flights")
-        except httpx.HTTPError:
-            return []
-        if answer.status_code != 200:
-            return []
-        found: list[dict[str, Any]] = answer.json()["flights"]
-        return found
 
     def _now_ns(self) -> int:
         return self._playing.t_event_ns if self._playing else 0

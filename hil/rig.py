@@ -107,6 +107,14 @@ class Rig:
             "--tail", self.scenario.tail.tail, "--target", self.targets[bundle], log=self.log,
         )  # fmt: skip
 
+    def overruns(self) -> int | None:
+        """Ticks that came late in the edge's last boot, as it says itself."""
+        try:
+            status = json.loads((self.edge_state / "status.json").read_bytes())
+        except (OSError, ValueError):
+            return None
+        return int(status["overruns"])
+
     async def _publish_bundles(self) -> None:
         names = [self.scenario.bundle]
         names += [e.bundle for e in self.scenario.event if e.bundle and e.bundle not in names]

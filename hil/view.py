@@ -26,9 +26,11 @@ NOTES_SHOWN = 7
 class View:
     """`show` it each sample, `note` what the bench does."""
 
-    def __init__(self, title: str, flight_s: float, console: Console | None = None) -> None:
+    def __init__(self, title: str, console: Console | None = None) -> None:
         self._console = console or Console()
-        self._title, self._flight_s = title, flight_s
+        self._title = title
+        self.flight_s = 0.0
+        """Length of what will be flown, once that is known."""
         self._notes: deque[str] = deque(maxlen=NOTES_SHOWN)
         self._live: Live | None = None
         self._plain_at_s = 0.0
@@ -92,9 +94,9 @@ class View:
             "oldest not safe", _age(sample), "models", ", ".join(sample.bundles) or "none"
         )
         table.add_row("alerts", alerts, "worker", sample.worker)
-        done = ProgressBar(total=self._flight_s, completed=min(sample.flight_s, self._flight_s))
+        done = ProgressBar(total=self.flight_s, completed=min(sample.flight_s, self.flight_s))
         notes = Text("\n".join(self._notes), "cyan")
-        title = f"{self._title}  {_minutes(sample.flight_s)} of {_minutes(self._flight_s)}"
+        title = f"{self._title}  {_minutes(sample.flight_s)} of {_minutes(self.flight_s)}"
         return Group(Panel(Group(table, Text(), done), title=title, title_align="left"), notes)
 
 

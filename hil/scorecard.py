@@ -1,0 +1,338 @@
+"""The scorecard: what a run must show, from the truth and from what the ground answers.
+
+In: the flight, what was published, the run log, the ground's API. Out: `truth.npz`, report.json
+as in docs/architecture.md, report.html, and a list of checks.
+Always holds: a number that nobody measured is null; every check says what it saw.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hil.bus.schedule import Altered, apply_altered
+from hil.groundapi import GroundApi, to_ns
+from hil.pictures import picture
+from hil.plant.flight import Flight, write_truth
+from hil.report import write_report
+from hil.rig import Rig
+from hil.runlog import Kill, RunLog
+from hil.scenario import Scenario
+from hil.truth import Comparison, Truth, Window, compare, load_lake, load_truth
+from shared.signals import SignalSet
+
+JOURNAL_S, WALL_SLACK_S = 1.0, 0.1  # what an outage may cost before the kill, by the issue
+
+
+@dataclass(slots=True)
+class Run:
+    """What a run left behind, ready to be judged."""
+
+    scenario: Scenario
+    rig: Rig
+    flight: Flight
+    signals: SignalSet
+    final: dict[str, Any]
+    log: RunLog
+    storage_peak: int
+    folder: Path
+
+
+@dataclass(slots=True)
+class Answers:
+    """What the ground said, fetched once."""
+
+    periods: list[dict[str, Any]] = field(default_factory=list)
+    manifests: dict[str, dict[str, Any]] = field(default_factory=dict)
+    closures: dict[str, dict[str, Any]] = field(default_factory=dict)
+    alerts: list[dict[str, Any]] = field(default_factory=list)
+    updates: list[dict[str, Any]] = field(default_factory=list)
+    kpis: list[dict[str, Any]] = field(default_factory=list)
+    state: dict[str, Any] = field(default_factory=dict)
+    duplicates: int | None = None
+    """Records that came again and were not counted twice, of the whole run."""
+
+
+async def judge(run: Run, api: GroundApi) -> dict[str, Any]:
+    """Write the run's files; the report."""
+    answers = await ask(api)
+    published = _write_truth(run)
+    truth = load_truth(run.folder / "truth.npz")
+    lake_files = sorted((run.rig.ground_state / "lake" / "flights").rglob("*.parquet"))
+    outages = _outages(answers)
+    lake = load_lake(lake_files)
+    group_of = {name: group.name for name, (group, _) in run.signals.position.items()}
+    whole = compare(truth, lake, outages, group_of)
+    report = _report(run, answers, truth, whole, outages, group_of)
+    report["checks"] = _checks(run, answers, whole, outages, published)
+    (run.folder / "report.json").write_text(json.dumps(report, indent=2) + "\n")
+    write_report(run.folder / "report.html", report, await picture(run, answers, api))
+    return report
+
+
+async def ask(api: GroundApi) -> Answers:
+    """Everything the scorecard needs."""
+    found = Answers()
+    periods = (await api.twin("flights", limit=1000))["items"]
+    found.periods = sorted(periods, key=lambda p: to_ns(p["opened"]))
+    for period in found.periods:
+        name = period["flight"]
+        found.closures[name] = await api.flight(name, "closure")
+        if period["state"] != "open":
+            found.manifests[name] = await api.flight(name, "manifest")
+        found.kpis += (await api.flight(name, "kpi", limit=10_000))["items"]
+    found.alerts = (await api.twin("alerts", limit=1000))["items"]
+    found.updates = (await api.twin("updates", limit=1000))["items"]
+    found.state = await api.twin("state")
+    return found
+
+
+def _write_truth(run: Run) -> int:
+    first = run.final["first"]
+    ranges = {
+        name: (first.get(name, 0), first.get(name, 0) + count)
+        for name, count in run.final["published"].items()
+    }
+    altered = [Altered(**one) for one in run.final.get("altered", [])]
+    apply_altered(run.flight, run.signals, altered)
+    return write_truth(run.folder / "truth.npz", run.flight, run.signals, ranges)
+
+
+def _outages(answers: Answers) -> list[Window]:
+    return [
+        Window(outage["group"], to_ns(outage["start"]), to_ns(outage["end"]))
+        for manifest in answers.manifests.values()
+        for outage in manifest["outages"]
+    ]
+
+
+def _report(
+    run: Run,
+    answers: Answers,
+    truth: Truth,
+    whole: Comparison,
+    outages: list[Window],
+    group_of: dict[str, str],
+) -> dict[str, Any]:
+    scenario, log = run.scenario, run.log
+    recorded = max(1, whole.published - whole.in_outage)
+    bytes_up = run.rig.air.bytes_up + run.rig.stand.bytes_up
+    first, last = (log.samples[0], log.samples[-1]) if log.samples else (None, None)
+    wall_s = last.wall_s - first.wall_s if first and last else 0.0
+    return {
+        "scenario": {"name": scenario.name, "seed": scenario.seed, "rate": scenario.rate,
+                     "mission": scenario.mission},
+        "tail": scenario.tail.tail,
+        "flights": [_flight(p, answers, run, truth, outages, group_of) for p in answers.periods],
+        "kills": [
+            {"program": k.program, "t_event": k.t_event_ns, "back_event": k.back_event_ns,
+             "down_wall_s": k.down_wall_s} for k in log.kills
+        ],
+        "updates": [
+            {"t": u["t"], "bundle": u["subject"], "phase": u["phase"], "decision": u["decision"],
+             "reasons": u["reasons"], "step": u["detail"].get("step")} for u in answers.updates
+        ],
+        "edge": {
+            "cpu_percent_of_one_core": round(100 * run.rig.edge.cpu_s / wall_s, 1) if wall_s else None,
+            "rss_peak_mb": round(run.rig.edge.rss_peak_bytes / 1e6, 1),
+            "storage_peak_mb": round(run.storage_peak / 1e6, 2),
+            "msgs_per_s": _mean([s.messages_per_s for s in log.samples if s.alive]),
+            "speedup": scenario.rate,
+            "overruns": run.rig.overruns(),
+        },
+        "link": {
+            "bytes_up": bytes_up, "bytes_up_air": run.rig.air.bytes_up,
+            "bytes_up_stand": run.rig.stand.bytes_up,
+            "bytes_per_sample": round(bytes_up / recorded, 3),
+            "outages_s": [
+                round(((c.end_event_ns or c.start_event_ns) - c.start_event_ns) / 1e9, 1)
+                for c in log.cuts
+            ],
+        },
+        "comparison": {
+            "published": whole.published, "in_lake": whole.in_lake, "lost": whole.lost,
+            "in_named_outages": whole.in_outage, "extra": whole.extra, "twice": whole.twice,
+            "altered": whole.altered,
+        },
+        "remarks": _remarks(run),
+    }  # fmt: skip
+
+
+def _remarks(run: Run) -> list[str]:
+    remarks = [
+        "Recorder outages and link outages are in event time; CPU is of the wall clock.",
+        "reconciliation is null: the full-fidelity models that it compares with come later.",
+        "bytes_per_sample counts every byte that the edge sent on both links, MQTT and NATS framing, "
+        "hellos and resends included, TCP and IP headers not.",
+    ]
+    if run.scenario.rate != 1.0:
+        remarks.append(
+            f"This run flew at {run.scenario.rate:g} times real time: CPU and latency are not to "
+            "be compared with the budget; `make bench` runs at 1 x."
+        )
+    return remarks
+
+
+def _flight(
+    period: dict[str, Any],
+    answers: Answers,
+    run: Run,
+    truth: Truth,
+    outages: list[Window],
+    group_of: dict[str, str],
+) -> dict[str, Any]:
+    name = period["flight"]
+    manifest, closure = answers.manifests.get(name), answers.closures[name]
+    score: Comparison | None = None
+    if manifest is not None:
+        path = (
+            run.rig.ground_state / "lake" / "flights" / run.scenario.tail.tail / f"{name}.parquet"
+        )
+        part = _within(truth, manifest, group_of)
+        score = compare(part, load_lake([path] if path.exists() else []), outages, group_of)
+    made = sum(part["high"] - part["low"] for part in manifest["parts"]) if manifest else None
+    return {
+        "flight_id": name, "kind": period["kind"],
+        "oooi": manifest["oooi"] if manifest else None,
+        "samples_published": score.published if score else None,
+        "samples_in_lake": score.in_lake if score else None,
+        "records_made": made,
+        "records_in_ledger": None if made is None else made - closure["records_missing"],
+        "lost": score.lost if score else 0,
+        "duplicates_refused": answers.duplicates,
+        "dropped_by_retention": 0 if manifest else None,
+        "recorder_outages": manifest["outages"] if manifest else [],
+        "kills": [
+            {"program": k.program, "t_event": k.t_event_ns} for k in run.log.kills
+            if manifest and to_ns(manifest["opened"]) <= k.t_event_ns <= to_ns(manifest["closed"])
+        ],
+        "closure": {"state": closure["state"], "revision": closure["revision"],
+                    "gaps": closure["gaps"]},
+        "alerts": [
+            {"name": _alert_key(a), "t_event": a["onset"], "latency_ms": None,
+             "standing": a["standing"]}
+            for a in answers.alerts if a["flight"] == name
+        ],
+        "reconciliation": None,
+    }  # fmt: skip
+
+
+def _within(truth: Truth, manifest: dict[str, Any], group_of: dict[str, str]) -> Truth:
+    """The truth of one period: per group, what was published between its ends.
+
+    A period begins with the first reading recorded in it, and its outages belong to it.
+    """
+    ends: dict[str, tuple[int, int]] = {}
+    for group in manifest["groups"]:
+        ends[group["group"]] = (to_ns(group["t_first"]), to_ns(group["t_last"]))
+    keep = np.zeros(len(truth.t_ns), np.bool_)
+    for index, name in enumerate(truth.names):
+        first, last = ends.get(group_of[name], (1, 0))
+        keep |= (truth.signal == index) & (truth.t_ns >= first) & (truth.t_ns <= last)
+    return Truth(truth.names, truth.signal[keep], truth.t_ns[keep], truth.raw[keep])
+
+
+def _checks(
+    run: Run, answers: Answers, whole: Comparison, outages: list[Window], published: int
+) -> list[dict[str, Any]]:
+    expect = run.scenario.expect
+    checks: list[dict[str, Any]] = []
+
+    def check(name: str, ok: bool, detail: str) -> None:
+        checks.append({"name": name, "ok": bool(ok), "detail": detail})
+
+    check("nothing lost outside a named outage", whole.lost == 0,
+          f"{whole.lost:,} of {published:,} samples lost; {whole.in_outage:,} in named outages")  # fmt: skip
+    check("nothing extra, twice or altered", not (whole.extra or whole.twice or whole.altered),
+          f"{whole.extra} extra, {whole.twice} twice, {whole.altered} altered")  # fmt: skip
+    flights = [p for p in answers.periods if p["kind"] == "flight"]
+    closed = [answers.closures[p["flight"]] for p in flights]
+    check("the flight is closed", len(closed) >= 1 and all(c["state"] != "open" for c in closed),
+          ", ".join(f"{c['flight']} {c['state']}" for c in closed) or "no flight")  # fmt: skip
+    missing = sum(c["records_missing"] for c in answers.closures.values())
+    only_outages = all(g["kind"] == "outage" for c in answers.closures.values() for g in c["gaps"])
+    check("complete but for named outages", missing == 0 and only_outages,
+          f"{missing} records missing; gaps: {_gap_words(answers)}")  # fmt: skip
+    spans = _merge(outages)
+    check("recorder outages as expected", len(spans) == expect.outages,
+          f"{len(spans)} seen, {expect.outages} expected: {_span_words(run, spans)}")  # fmt: skip
+    for kill in run.log.kills:
+        check("the outage is no longer than it may be", *_outage_bound(run, kill, outages))
+    alerts = sorted({_alert_key(a) for a in answers.alerts if a["standing"]})
+    others = sorted({_alert_key(a) for a in answers.alerts} - set(expect.alerts))
+    check("alerts as expected", alerts == sorted(expect.alerts) and not others,
+          f"standing: {', '.join(alerts) or 'none'}; unexpected: {', '.join(others) or 'none'}")  # fmt: skip
+    for bundle in expect.refused:
+        target = run.rig.targets[bundle]
+        air = [u for u in answers.updates if u["subject"] == target
+               and u["decision"] in ("refused", "deferred") and u["phase"] not in ("parked",)]  # fmt: skip
+        check(f"{bundle} refused in the air", bool(air),
+              f"{air[0]['phase']}: {'; '.join(air[0]['reasons'])[:300]}" if air else "never")  # fmt: skip
+    for bundle in expect.activated:
+        target = run.rig.targets[bundle]
+        done = [u for u in answers.updates if u["subject"] == target
+                and u["decision"] == "activated"]  # fmt: skip
+        label = target.rpartition("/")[2].removesuffix(".tar.zst")
+        runs = (answers.state.get("aboard") or {}).get("bundles", [])
+        check(f"{bundle} activated at the stand", len(done) == 1 and done[0]["phase"] == "parked"
+              and label in runs, f"{len(done)} time(s); the twin's state says {runs}")  # fmt: skip
+        standing = (answers.state.get("aboard") or {}).get("alerts", [])
+        check("the alert stands after the swap", sorted(standing) == sorted(expect.alerts),
+              f"aboard: {', '.join(standing) or 'none'}")  # fmt: skip
+    return checks
+
+
+def _outage_bound(run: Run, kill: Kill, outages: list[Window]) -> tuple[bool, str]:
+    """Each group's outage begins at most 1 s of journal and 0.1 s of wall clock before the kill,
+    and ends when the recorder was back (each give or take a reading of that group)."""
+    if kill.back_event_ns is None:
+        return False, "the edge did not come back"
+    before_ns = round((JOURNAL_S + WALL_SLACK_S * run.scenario.rate) * 1e9)
+    late, early = [], []
+    for outage in outages:
+        if not kill.t_event_ns - 120e9 < outage.end_ns < kill.back_event_ns + 120e9:
+            continue
+        period_ns = run.signals.group(outage.group).period_ns
+        early.append((kill.t_event_ns - outage.start_ns - period_ns) / 1e9)
+        late.append((outage.end_ns - kill.back_event_ns - period_ns) / 1e9)
+    if not early:
+        return False, "no outage named"
+    ok = max(early) * 1e9 <= before_ns and max(late) <= WALL_SLACK_S * run.scenario.rate
+    return ok, (
+        f"from {max(early):.2f} s before the kill (bound {before_ns / 1e9:.2f} s) to "
+        f"{max(late):+.2f} s after it recorded again, flight seconds, {len(early)} groups"
+    )
+
+
+def _merge(outages: list[Window]) -> list[tuple[int, int]]:
+    """Outages of several groups that overlap are one."""
+    spans: list[tuple[int, int]] = []
+    for outage in sorted(outages, key=lambda o: o.start_ns):
+        if spans and outage.start_ns <= spans[-1][1]:
+            spans[-1] = (spans[-1][0], max(spans[-1][1], outage.end_ns))
+        else:
+            spans.append((outage.start_ns, outage.end_ns))
+    return spans
+
+
+def _span_words(run: Run, spans: list[tuple[int, int]]) -> str:
+    start = run.flight.start_ns
+    return ", ".join(f"{(a - start) / 1e9:.1f} to {(b - start) / 1e9:.1f} s" for a, b in spans)
+
+
+def _gap_words(answers: Answers) -> str:
+    gaps = [g for c in answers.closures.values() for g in c["gaps"]]
+    named = sorted({f"{g['name']} ({g['cause'] or g['kind']})" for g in gaps})
+    return ", ".join(named) or "none"
+
+
+def _alert_key(alert: dict[str, Any]) -> str:
+    return f"{alert['name']}-{alert['esn']}" if alert["esn"] else str(alert["name"])
+
+
+def _mean(values: list[float]) -> float | None:
+    return round(float(np.mean(values)), 1) if values else None

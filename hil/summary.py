@@ -1,0 +1,72 @@
+"""The one-screen summary at the end of a run.
+
+In: report.json. Out: what a person reads first.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+DETAIL_CHARS_MAX = 150
+
+
+def print_summary(
+    report: dict[str, Any], folder: Path, wall_s: float, console: Console | None = None
+) -> None:
+    """Print it; plain text without a terminal."""
+    console = console or Console(width=None if Console().is_terminal else 140)
+    scenario, edge, link = report["scenario"], report["edge"], report["link"]
+    seen = report["comparison"]
+    console.print()
+    console.print(
+        f"[bold]{scenario['name']}[/bold]  tail {report['tail']}, seed {scenario['seed']}, "
+        f"{scenario['rate']:g} x real time, {wall_s:.0f} s of wall time",
+        highlight=False,
+    )
+    facts = Table.grid(padding=(0, 2))
+    facts.add_column(style="dim")
+    facts.add_column()
+    facts.add_row(
+        "samples",
+        f"{seen['published']:,} published, {seen['in_lake']:,} in the lake, {seen['lost']} lost; "
+        f"{seen['in_named_outages']:,} fell in named outages",
+    )
+    for flight in report["flights"]:
+        facts.add_row(
+            flight["kind"],
+            f"{flight['flight_id']}: closure {flight['closure']['state']}, "
+            f"{flight['records_in_ledger']} of {flight['records_made']} records",
+        )
+    for update in report["updates"]:
+        reasons = f" ({'; '.join(update['reasons'])})" if update["reasons"] else ""
+        name = update["bundle"].rpartition("/")[2].removesuffix(".tar.zst")
+        facts.add_row(
+            "update", f"{update['phase']}: {name} {update['decision']}{reasons}"[:DETAIL_CHARS_MAX]
+        )
+    facts.add_row(
+        "edge",
+        f"{edge['cpu_percent_of_one_core']} % of one core at {edge['speedup']:g} x, "
+        f"{edge['msgs_per_s']} msg/s, peak {edge['rss_peak_mb']} MB, "
+        f"{edge['storage_peak_mb']} MB on disk, {edge['overruns']} late ticks",
+    )
+    facts.add_row(
+        "link", f"{link['bytes_up']:,} B up, {link['bytes_per_sample']} B a sample on the wire"
+    )
+    console.print(facts)
+    console.print()
+    checks = Table(box=None, pad_edge=False)
+    checks.add_column("")
+    checks.add_column("check", no_wrap=True)
+    checks.add_column("what was seen", style="dim")
+    for check in report["checks"]:
+        mark = Text("ok", "green") if check["ok"] else Text("FAILED", "bold red")
+        checks.add_row(mark, check["name"], check["detail"][:DETAIL_CHARS_MAX])
+    console.print(checks, highlight=False)
+    failed = sum(not check["ok"] for check in report["checks"])
+    verdict = "[bold green]every check holds[/]" if not failed else f"[bold red]{failed} failed[/]"
+    console.print(f"\n{verdict}   {folder / 'report.html'}   {folder / 'report.json'}")

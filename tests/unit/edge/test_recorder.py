@@ -1,0 +1,252 @@
+"""The recorder and the periods over a real outbox: journal, blocks, outages, manifests."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edge.acquire.reading import Readings
+from edge.config import Engine, Tail
+from edge.flight.flights import FlightMachine
+from edge.flight.phase import Confidence, PhaseState
+from edge.outbox.store import Outbox
+from edge.periods import PeriodKeeper
+from edge.recorder import Recorder
+from shared.block import Block, decode_block
+from shared.clock import ManualClock
+from shared.envelope import Envelope, open_envelope
+from shared.identity import Signer, verify
+from shared.messages import MANIFEST_BYTES_MAX, Manifest, decode
+from shared.phases import Phase
+from shared.signals import parse_signal_set
+
+SET = b"""
+name = "one"
+version = 1
+airframe = "T"
+[[group]]
+name = "air"
+rate_hz = 10
+block_s = 10
+[[group.signal]]
+name = "ALT"
+unit = "[ft_i]"
+"""
+S = 1_000_000_000
+TAIL = Tail(
+    operator="OPX", tail="T-1", type="T", engines=(Engine(position=1, esn="E1", part_number="P"),)
+)
+
+
+class Rig:
+    """An edge without a bus: outbox, recorder and periods on one folder; `boot` again after a kill."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.signals = folder, parse_signal_set(SET, "one.toml")
+        self.device = Signer.create(folder / "device.key")
+        self.boot()
+
+    def boot(self) -> None:
+        self.outbox = Outbox.open(
+            self.folder / "outbox.db", operator="OPX", tail="T-1", clock=ManualClock(),
+            random=lambda n: hashlib.sha256(b"seed").digest()[:n], bytes_max=8 << 20,
+        )  # fmt: skip
+        self.recorder = Recorder(self.outbox, self.signals, journal_s=1.0)
+        self.periods = PeriodKeeper(self.outbox, self.recorder, TAIL, self.device)
+
+    def add(self, first: int, count: int, now_s: float) -> None:
+        """Readings [first, first + count) of the bus, one value each equal to its counter."""
+        counter = np.arange(first, first + count, dtype=np.int64)
+        readings = Readings(
+            self.signals.groups[0], counter, counter * S // 10, counter[:, None],
+            np.zeros((count, 0)), np.zeros((count, 1), np.uint8),
+        )  # fmt: skip
+        self.recorder.add(readings, np.zeros((count, 1), np.uint8), round(now_s * S))
+
+    def records(self, cls: str) -> list[Envelope]:
+        held = self.outbox.pending(cls, {self.outbox.epoch}, {}, 1000)
+        return [open_envelope(self.outbox.read(one) or b"") for one in held]
+
+    def blocks(self) -> list[Block]:
+        return [decode_block(envelope.payload) for envelope in self.records("block")]
+
+
+@pytest.fixture
+def rig(tmp_path: Path) -> Iterator[Rig]:
+    rig = Rig(tmp_path)
+    yield rig
+    rig.outbox.close()
+
+
+def state(phase: Phase) -> PhaseState:
+    return PhaseState(phase, Confidence.HIGH, phase is Phase.PARKED, False, False)
+
+
+def test_a_block_is_sealed_at_its_length_and_holds_the_bus_exactly(rig: Rig) -> None:
+    for second in range(11):
+        rig.add(second * 10, 10, second)
+        rig.recorder.journal(second * S)
+    (block,) = rig.blocks()
+    assert block.raw[:, 0].tolist() == list(range(110))
+    assert block.counter.tolist() == list(range(110))
+    assert rig.outbox.journal_entries() == []
+
+
+def test_a_kill_loses_only_what_was_not_journalled(rig: Rig) -> None:
+    rig.add(0, 10, 0.0)
+    rig.recorder.journal(1 * S)
+    rig.add(10, 5, 1.4)  # not journalled yet when the power goes
+    before = rig.periods.id
+    rig.outbox.close()
+    rig.boot()
+    assert rig.recorder.recover() == 10
+    assert rig.periods.id == before
+    (block,) = rig.blocks()
+    assert block.raw[:, 0].tolist() == list(range(10))
+    rig.add(40, 10, 0.2)
+    (outage,) = rig.recorder.tally.outages
+    assert (outage.start_ns, outage.end_ns, outage.missing) == (9 * S // 10, 4 * S, 30)
+    assert outage.cause == "recorder_down"
+
+
+def test_nothing_is_journalled_twice_over_two_kills(rig: Rig) -> None:
+    for attempt in range(3):
+        rig.add(attempt * 10, 10, 0.0)
+        rig.recorder.journal(1 * S)
+        rig.outbox.close()
+        rig.boot()
+        assert rig.recorder.recover() == 10
+    assert [block.raw[:, 0].tolist() for block in rig.blocks()] == [
+        list(range(10)), list(range(10, 20)), list(range(20, 30)),
+    ]  # fmt: skip
+    assert rig.recorder.tally.outages == []
+
+
+def test_a_bus_gap_is_named(rig: Rig) -> None:
+    rig.add(0, 10, 0.0)
+    rig.add(13, 7, 1.0)
+    (outage,) = rig.recorder.tally.outages
+    assert (outage.cause, outage.missing) == ("bus_gap", 3)
+
+
+def test_a_restarted_bus_counter_is_no_gap_when_no_time_is_missing(rig: Rig) -> None:
+    rig.add(50, 10, 0.0)
+    counter = np.arange(0, 10, dtype=np.int64)
+    readings = Readings(
+        rig.signals.groups[0], counter, (counter + 60) * S // 10, counter[:, None],
+        np.zeros((10, 0)), np.zeros((10, 1), np.uint8),
+    )  # fmt: skip
+    rig.recorder.add(readings, np.zeros((10, 1), np.uint8), S)
+    assert rig.recorder.tally.outages == []
+
+
+def test_a_clock_that_jumps_back_seals_the_block(rig: Rig) -> None:
+    rig.add(100, 10, 0.0)
+    rig.add(5, 10, 0.1)
+    assert [block.n for block in rig.blocks()] == [10]
+
+
+def test_the_manifest_counts_every_record_of_its_period_and_is_signed(rig: Rig) -> None:
+    machine: FlightMachine = rig.periods.machine
+    ground = rig.periods.id
+    rig.add(0, 30, 0.0)
+    machine.step(state(Phase.PARKED), 3 * S)
+    transition = machine.step(state(Phase.TAXI_OUT), 3 * S)
+    assert transition is not None
+    rig.recorder.seal_all()
+    rig.periods.close(transition, ["rom-1"])
+    assert rig.periods.id.endswith("-F00001") and ground.endswith("-G00001")
+    (envelope,) = rig.records("manifest")
+    body = verify("manifest", envelope.payload, rig.device.public, "manifest")
+    manifest = decode(Manifest, body, "manifest", MANIFEST_BYTES_MAX)
+    assert manifest.flight == ground and manifest.esns == ["E1"]
+    assert [(p.stream, p.low, p.high) for p in manifest.parts] == [("block-air", 0, 1)]
+    assert [(g.readings, g.t_first_ns, g.t_last_ns) for g in manifest.groups] == [
+        (30, 0, 29 * S // 10)
+    ]
+    rig.add(30, 10, 3.0)
+    rig.recorder.seal_all()
+    last = rig.records("block")[-1]
+    assert (last.flight, last.seq) == (rig.periods.id, 1)
+
+
+def test_power_cut_at_the_stand_before_the_manifest_leaves_the_period_open(rig: Rig) -> None:
+    machine = rig.periods.machine
+    machine.step(state(Phase.PARKED), S)
+    transition = machine.step(state(Phase.TAXI_OUT), S)
+    assert transition is not None
+    rig.periods.close(transition, [])
+    flight = rig.periods.id
+    rig.add(0, 10, 0.0)
+    rig.recorder.journal(S)
+    rig.periods.machine.step(state(Phase.PARKED), 2 * S)  # decided, but never committed
+    rig.outbox.close()
+    rig.boot()
+    assert rig.periods.id == flight and rig.periods.machine.period.kind == "flight"
+
+
+def test_a_new_epoch_is_another_part_of_the_same_period(rig: Rig) -> None:
+    rig.add(0, 10, 0.0)
+    rig.recorder.seal_all()
+    old, period = rig.outbox.epoch, rig.periods.id
+    rig.outbox._random = lambda n: b"\x07" * n
+    rig.outbox.new_epoch()
+    rig.periods.save_progress()
+    rig.add(10, 10, 1.0)
+    machine = rig.periods.machine
+    machine.step(state(Phase.PARKED), 2 * S)
+    transition = machine.step(state(Phase.TAXI_OUT), 2 * S)
+    assert transition is not None
+    rig.recorder.seal_all()
+    manifest = rig.periods.close(transition, [])
+    assert manifest.flight == period
+    assert [(p.epoch, p.stream, p.low, p.high) for p in manifest.parts] == [
+        (old, "block-air", 0, 1), (rig.outbox.epoch, "block-air", 0, 1),
+    ]  # fmt: skip
+
+
+def test_readings_wait_when_the_store_refuses_and_are_counted_once(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from shared.errors import Unreachable
+
+    def full(*_: object, **__: object) -> None:
+        raise Unreachable("disk full", "outbox.db")
+
+    rig.add(0, 10, 0.0)
+    with monkeypatch.context() as patched:
+        patched.setattr(rig.outbox, "append", full)
+        with pytest.raises(Unreachable):
+            rig.recorder.seal_all()
+    rig.recorder.seal_all()
+    assert [block.n for block in rig.blocks()] == [10]
+    assert rig.recorder.tally.groups["air"].readings == 10
+
+
+def test_a_store_that_refuses_for_hours_costs_the_oldest_readings_by_name(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from shared.block import ROW_COUNT_MAX
+    from shared.errors import Unreachable
+
+    def full(*_: object, **__: object) -> None:
+        raise Unreachable("disk full", "outbox.db")
+
+    step = ROW_COUNT_MAX // 8
+    with monkeypatch.context() as patched:
+        patched.setattr(rig.outbox, "append", full)
+        for i in range(10):
+            try:
+                rig.add(i * step, step, 0.0)
+            except Unreachable:
+                continue
+    rig.recorder.seal_all()
+    (block,) = rig.blocks()
+    assert block.counter[-1] == 10 * step - 1 and block.n < ROW_COUNT_MAX
+    # nothing was sealed before, so nothing older is known to be missing; the manifest of a
+    # period that had recorded before names the gap
+    assert rig.recorder.tally.groups["air"].readings == block.n
