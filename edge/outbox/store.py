@@ -272,9 +272,9 @@ class Outbox:
             for epoch in self._streams.epochs_held()
         }
 
-    def next_seqs(self) -> dict[str, int]:
-        """Next sequence number of each stream of the current epoch."""
-        return {stream.name: stream.next_seq for stream in self._streams.of_epoch(self.epoch)}
+    def next_seqs(self, epoch: str | None = None) -> dict[str, int]:
+        """Next sequence number of each stream of an epoch, the current one by default."""
+        return {s.name: s.next_seq for s in self._streams.of_epoch(epoch or self.epoch)}
 
     def is_diverged(self, epoch: str) -> bool:
         return epoch in self._streams.diverged

@@ -8,8 +8,9 @@ flight are at most 16 kB or 2 s at the link's cap, alerts have 16 kB of their ow
 wait for nobody; nothing is deleted here.
 
 Epochs. A store may still hold records of epochs before its current one. Each epoch held gets
-its own hello, current first, all under the connection's one nonce, and is answered by its own
-ack; records of an epoch wait for that epoch's answer. When the ground knows more of the current
+its own hello, all under the connection's one nonce, the current epoch's last, so that the last
+hello names the epoch that lives; each is answered by its own ack, and records of an epoch wait
+for that epoch's answer. When the ground knows more of the current
 epoch than the store does (GROUND_AHEAD: the store is an old copy), the caller starts a new one.
 The old one is then *diverged*: the ground may hold other bytes under identities we gave again,
 so what it says of that epoch counts only for records sent on this connection, at least
@@ -41,7 +42,10 @@ RECORDS_IN_FLIGHT_MAX = 4096
 RESEND_NS = 10_000_000_000  # assumption: 2 s of window, 250 ms of ack pace, a slow satellite hop
 HELLO_RETRY_NS = 5_000_000_000  # assumption: the ground restarts within seconds
 PROOF_NS = 5_000_000_000
+NEVER_NS = 1 << 63
 WAIT_NS_MAX = 1_000_000_000
+SEGMENT_BYTES = 1448  # payload of a TCP segment on an Ethernet path
+HEADER_BYTES = 40  # TCP and IPv4, of each segment after the first (which framing_bytes counts)
 PAGE = 64  # records looked up at a time in each class
 
 Key = tuple[str, str]
@@ -178,7 +182,8 @@ class Sender:
         self._ledger: str | None = None
         self._answered: set[str] = set()
         self._hellos = self._make_hellos()
-        self._hello_due_ns = dict.fromkeys(self._hellos, now_ns)
+        self._hello_queue: deque[str] = deque()
+        self._hello_due_ns = now_ns
         self._flights: dict[Key, dict[int, _Flight]] = {}
         self._order: deque[_Flight] = deque()
         self._bytes = self._alert_bytes = self._count = 0
@@ -240,8 +245,7 @@ class Sender:
         """Ask `take` again after this long, or when an ack or a new record comes; at most 1 s."""
         if not self._connected:
             return WAIT_NS_MAX
-        due = [now_ns + WAIT_NS_MAX]
-        due += [at for epoch, at in self._hello_due_ns.items() if epoch not in self._answered]
+        due = [now_ns + WAIT_NS_MAX, self._hello_due_ns]
         if self._blocked_ns:
             due.append(self._blocked_ns)
         if self._order:
@@ -255,13 +259,20 @@ class Sender:
         }
 
     def _take_hello(self, now_ns: int) -> Outgoing | None:
-        for epoch, due_ns in self._hello_due_ns.items():
-            if epoch not in self._answered and due_ns <= now_ns:
-                self._hello_due_ns[epoch] = now_ns + HELLO_RETRY_NS
-                data = self._hellos[epoch]
-                self._count_out(len(data), now_ns)
-                return Outgoing("hello", data, None)
-        return None
+        """The next hello of a round: older epochs without an answer, then the current one."""
+        if not self._hello_queue and self._hello_due_ns <= now_ns:
+            older = [e for e in reversed(self._hellos) if e not in self._answered]
+            current = self._store.epoch
+            self._hello_queue.extend([*(e for e in older if e != current), current])
+            self._hello_due_ns = now_ns + HELLO_RETRY_NS
+        if len(self._answered) == len(self._hellos):
+            self._hello_queue.clear()
+            self._hello_due_ns = NEVER_NS
+        if not self._hello_queue:
+            return None
+        data = self._hellos[self._hello_queue.popleft()]
+        self._count_out(len(data), now_ns)
+        return Outgoing("hello", data, None)
 
     def _waiting(self, cls: str) -> Iterator[Held]:
         """Heads of the class's queue, one after the other while the caller pops them."""
@@ -281,7 +292,10 @@ class Sender:
             yield queue[0]
 
     def _size(self, held: Held) -> int:
-        return held.size + self._limits.framing_bytes
+        return self._on_wire(held.size)
+
+    def _on_wire(self, length: int) -> int:
+        return length + self._limits.framing_bytes + length // SEGMENT_BYTES * HEADER_BYTES
 
     def _may_go(self, held: Held, now_ns: int) -> bool:
         size = self._size(held)
@@ -309,7 +323,7 @@ class Sender:
         return Outgoing(held.cls, data, held)
 
     def _count_out(self, length: int, now_ns: int) -> int:
-        size = length + self._limits.framing_bytes
+        size = self._on_wire(length)
         self._bucket.spend(size, now_ns)
         self.bytes_sent += size
         return size
