@@ -1,7 +1,7 @@
 """Receive: from the broker into the ledger, and the acks back.
 
-In: record classes and hellos on `aero.v1.{operator}.*`. Out: commits, closures, signed acks, and an answer on
-`ground.v1.{operator}.ingest` that says how this process is.
+In: record classes and hellos of every tail of the operator. Out: commits, closures, signed
+acks, and an answer on `ground.v1.{operator}.ingest` that says how this process is.
 Always holds: an ack leaves only after the commit it speaks of; what does not fit the queue or
 the disk is neither kept nor acknowledged, so the aircraft sends it again; a bad message is
 counted and logged, never fatal.

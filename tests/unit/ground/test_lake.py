@@ -1,0 +1,169 @@
+from itertools import pairwise
+from pathlib import Path
+
+import duckdb
+import numpy as np
+import pytest
+
+from ground.database import open_writer
+from ground.lake.flights import FlightFiles
+from ground.lake.query import Buckets, Raw, Telemetry
+from ground.twins.control import METADATA
+from shared.errors import Rejected
+from tests.unit.ground.stores import SETTLE_S, Store
+from tests.unit.ground.synthetic import FLIGHT, SET, T0_NS, TAIL, Tail, make_block, truth
+
+S = 1_000_000_000
+BLOCKS = 40
+END_NS = T0_NS + BLOCKS * 30 * S
+
+
+def filled(store: Store, tail: Tail) -> None:
+    messages = [tail.block("engine", 30 * i, 30) for i in range(BLOCKS)]
+    store.put(tail, tail.signal_set(), *reversed(messages))
+
+
+@pytest.mark.parametrize("name", ["EGT", "N1", "HPT_X"])
+@pytest.mark.parametrize("points", [1, 3, 7, 40, 333])
+@pytest.mark.parametrize("cut_s", [(0, 1200), (17, 1100), (0.5, 31.5), (-500, 5000)])
+def test_buckets_are_what_numpy_says(
+    store: Store, tail: Tail, name: str, points: int, cut_s: tuple[float, float]
+) -> None:
+    filled(store, tail)
+    start, end = T0_NS + round(cut_s[0] * S), T0_NS + round(cut_s[1] * S)
+    data = Telemetry(store.records).read(TAIL, name, start, end, points).data
+    real = truth([make_block("engine", 30 * i, 30) for i in range(BLOCKS)], name)
+    inside = (real.t_ns >= start) & (real.t_ns < end)
+    if inside.sum() <= points:
+        assert isinstance(data, Raw)
+        np.testing.assert_array_equal(data.t_ns, real.t_ns[inside])
+        np.testing.assert_array_equal(data.quality, real.quality[inside])
+        expected = np.where(real.used, real.value, np.nan)[inside]
+        np.testing.assert_allclose(data.value, expected)
+        return
+    assert isinstance(data, Buckets)
+    edges = [start + (end - start) * i // points for i in range(points + 1)]
+    rows = []
+    for low, high in pairwise(edges):
+        value = real.value[(real.t_ns >= low) & (real.t_ns < high) & real.used]
+        if len(value):
+            rows.append((low, value.min(), value.max(), value.mean(), len(value)))
+    expected_rows = np.array(rows)
+    np.testing.assert_array_equal(data.t_ns, [row[0] for row in rows])
+    for column, got in enumerate((data.min, data.max, data.mean, data.n), 1):
+        np.testing.assert_allclose(got, expected_rows[:, column], rtol=1e-12)
+
+
+def test_an_unknown_signal_is_refused_and_an_empty_time_is_empty(store: Store, tail: Tail) -> None:
+    filled(store, tail)
+    telemetry = Telemetry(store.records)
+    with pytest.raises(Rejected, match="no signal"):
+        telemetry.read(TAIL, "NOPE", T0_NS, END_NS, 10)
+    data = telemetry.read(TAIL, "EGT", END_NS, END_NS + S, 10).data
+    assert isinstance(data, Raw) and len(data.t_ns) == 0
+
+
+def test_a_forked_block_is_not_answered(store: Store, tail: Tail) -> None:
+    filled(store, tail)
+    store.put(tail, tail.block("engine", 0, 30, seq=3))
+    data = Telemetry(store.records).read(TAIL, "EGT", T0_NS, END_NS, 10_000).data
+    assert len(data.t_ns) == (BLOCKS - 1) * 30
+
+
+def test_the_cache_of_decoded_blocks_is_bounded(
+    store: Store, tail: Tail, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    filled(store, tail)
+    monkeypatch.setattr("ground.lake.query.CACHE_BYTES_MAX", 10_000)
+    telemetry = Telemetry(store.records)
+    telemetry.read(TAIL, "EGT", T0_NS, END_NS, 10_000)
+    assert 0 < len(telemetry._cache) < 10
+
+
+@pytest.fixture
+def files(store: Store, tmp_path: Path) -> FlightFiles:
+    control = open_writer(tmp_path / "control.db")
+    METADATA.create_all(control)
+    return FlightFiles(store.read_engine, control, store.reader, tmp_path / "flights", store.clock)
+
+
+def parquet(path: Path) -> list[tuple[object, ...]]:
+    with duckdb.connect() as db:
+        return db.execute("select * from read_parquet(?)", [str(path)]).fetchall()
+
+
+def metadata(path: Path) -> dict[str, str]:
+    with duckdb.connect() as db:
+        rows = db.execute("select key, value from parquet_kv_metadata(?)", [str(path)]).fetchall()
+    return {key.decode(): value.decode() for key, value in rows}
+
+
+def test_a_flight_file_holds_every_sample_bit_for_bit_sorted_and_once(
+    store: Store, tail: Tail, files: FlightFiles, tmp_path: Path
+) -> None:
+    engine = [tail.block("engine", 30 * i, 30) for i in range(5)]
+    air = [tail.block("air", 80 * i, 80) for i in range(3)]
+    store.put(tail, tail.signal_set(), *reversed(air), *reversed(engine), *engine)
+    store.put(tail, *air, tail.manifest())
+    store.close_due()
+    assert files.write_one_due()
+    assert not files.write_one_due()
+    path = tmp_path / "flights" / TAIL / f"{FLIGHT}.parquet"
+    expected: list[tuple[object, ...]] = []
+    for name in sorted(SET.position):
+        group = SET.position[name][0].name
+        step, n = (30, 5) if group == "engine" else (80, 3)
+        real = truth([make_block(group, step * i, step) for i in range(n)], name)
+        for t, raw, quality in zip(real.t_ns, real.raw, real.quality, strict=True):
+            is_f64 = name == "HPT_X"
+            expected.append((name, int(t), None if is_f64 else int(raw), int(quality),
+                             float(raw) if is_f64 else None))  # fmt: skip
+    assert parquet(path) == expected
+    assert metadata(path) == {
+        "tail": TAIL, "flight": FLIGHT, "signal_set_sha256": SET.sha256.hex(),
+        "closure_revision": "1",
+    }  # fmt: skip
+    assert [p.name for p in path.parent.iterdir()] == [path.name]
+
+
+def test_a_revised_closure_rewrites_the_file(
+    store: Store, tail: Tail, files: FlightFiles, tmp_path: Path
+) -> None:
+    blocks = [tail.block("engine", 30 * i, 30) for i in range(4)]
+    store.put(tail, tail.signal_set(), *blocks[:2], tail.manifest())
+    store.close_due(SETTLE_S)
+    store.close_due(SETTLE_S)
+    assert files.write_one_due()
+    path = tmp_path / "flights" / TAIL / f"{FLIGHT}.parquet"
+    assert len(parquet(path)) == 2 * 30 * 4
+    store.put(tail, *blocks)
+    store.close_due()
+    assert files.write_one_due()
+    assert len(parquet(path)) == 4 * 30 * 4
+    assert metadata(path)["closure_revision"] == "2"
+
+
+def test_a_period_without_blocks_has_an_empty_file(
+    store: Store, tail: Tail, files: FlightFiles, tmp_path: Path
+) -> None:
+    store.put(tail, tail.signal_set(), tail.manifest())
+    store.close_due()
+    assert files.write_one_due()
+    assert parquet(tmp_path / "flights" / TAIL / f"{FLIGHT}.parquet") == []
+
+
+def test_a_damaged_segment_is_noted_and_tried_again_a_few_times(
+    store: Store, tail: Tail, files: FlightFiles, tmp_path: Path
+) -> None:
+    store.put(tail, tail.signal_set(), tail.block("engine", 0, 30), tail.manifest())
+    store.close_due()
+    segment = store.folder / "segments" / "00000001.seg"
+    data = bytearray(segment.read_bytes())
+    data[len(data) // 2] ^= 1
+    segment.write_bytes(data)
+    tries = 0
+    while files.write_one_due():
+        tries += 1
+        assert tries < 10
+    assert tries == 5
+    assert not (tmp_path / "flights" / TAIL / f"{FLIGHT}.parquet").exists()
