@@ -119,7 +119,7 @@ def save(flight: Flight, path: Path) -> None:
 def load(path: Path) -> Flight:
     """Read what `save` wrote; Corrupt when it is not that."""
     try:
-        with np.load(path, allow_pickle=False) as data:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as data:
             head = json.loads(data["head"].tobytes())
             if head["format"] != FORMAT:
                 raise Corrupt(f"flight file of format {head['format']}", str(path), "fly it again")

@@ -21,16 +21,17 @@ import numpy as np
 from hil.plant import flight as flights
 from hil.plant.flight import Flight
 from hil.plant.mission import Degradation, Mission, draw_conditions, mission_named
-from hil.plant.sensors import Sensors
-from hil.plant.simulate import Simulation, Trace
+from hil.plant.sensors import Sensors, check_sensors
+from hil.plant.simulate import Simulation
+from hil.plant.trace import Trace
 from shared.errors import Corrupt, Unreachable
 from shared.signals import SignalSet
 
 START_NS: Final = 1_772_344_800_000_000_000  # 2026-03-01T06:00:00Z, the day every bench flight is
 ESNS: Final = ("894101", "894102")
 _SOURCES: Final = (
-    "airframe", "autopilot", "flight", "fly", "gaspath", "mission", "pilot", "sensors",
-    "simulate", "systems",
+    "airframe", "autopilot", "flight", "fly", "gaspath", "mission", "pilot", "route", "sensors",
+    "simulate", "stage", "systems", "trace",
 )  # fmt: skip
 
 
@@ -51,6 +52,7 @@ def fly(
     say: told once when a flight is flown rather than taken from the cache.
     """
     chosen = mission_named(mission) if isinstance(mission, str) else mission
+    check_sensors(signal_set)
     path = None
     if cache_dir is not None:
         key = _key(chosen, seed, signal_set, esns, degradation, start_ns)

@@ -7,10 +7,7 @@ in time fails loudly (`StuckFlight`), it is never recorded.
 
 from __future__ import annotations
 
-import itertools
 import math
-from dataclasses import dataclass
-from enum import IntEnum
 from typing import Final
 
 from hil.plant.autopilot import (
@@ -26,56 +23,12 @@ from hil.plant.autopilot import (
     turn_deg,
 )
 from hil.plant.gaspath import N1_FLIGHT_IDLE, N1_GROUND_IDLE, State
-from hil.plant.mission import Conditions, Frame, Mission, Place, Point
+from hil.plant.mission import Conditions, Frame, Mission, Point
+from hil.plant.route import FT_M, Route
+from hil.plant.stage import LONGEST_S, Levers, Stage, StuckFlight
 
 _REFERENCE_LB: Final = 107_000.0  # the weight whose speeds were found by flying
-_FT_M: Final = 0.3048
 _TAXI_M_S, _TURN_M_S = 8.0, 4.0
-_GLIDE: Final = math.tan(math.radians(3.0))
-_DESCENT: Final = math.tan(math.radians(3.4))
-
-
-class Stage(IntEnum):
-    """In the order in which they happen."""
-
-    PARKED = 0
-    START = 1
-    READY = 2
-    TAXI_OUT = 3
-    LINE_UP = 4
-    TAKEOFF = 5
-    CLIMB = 6
-    CRUISE = 7
-    DESCENT = 8
-    APPROACH = 9
-    FLARE = 10
-    ROLLOUT = 11
-    TAXI_IN = 12
-    PARK = 13
-    SHUT_DOWN = 14
-
-
-_LONGEST_S: Final = {
-    Stage.PARKED: 120, Stage.START: 200, Stage.READY: 60, Stage.TAXI_OUT: 400, Stage.LINE_UP: 20,
-    Stage.TAKEOFF: 120, Stage.CLIMB: 900, Stage.CRUISE: 1500, Stage.DESCENT: 1200,
-    Stage.APPROACH: 600, Stage.FLARE: 40, Stage.ROLLOUT: 90, Stage.TAXI_IN: 400,
-    Stage.PARK: 120, Stage.SHUT_DOWN: 1e9,
-}  # fmt: skip
-
-
-class StuckFlight(AssertionError):
-    """The autopilot did not get out of a stage: a fault of ours, not of the user."""
-
-
-@dataclass
-class Levers:
-    """What the pilot's hands hold besides the flight controls."""
-
-    starter: list[bool]
-    fuel: list[bool]
-    park_brake: bool = True
-    external_power: bool = True
-    deployed: float = 0.0
 
 
 class Pilot:
@@ -87,11 +40,7 @@ class Pilot:
         self.stage, self.stage_s, self.done_s = Stage.PARKED, 0.0, 0.0
         self.commands = Commands()
         self.levers = Levers([False, False], [False, False])
-        self.departure = Frame(mission.runway)
-        lat, lon = self.departure.geodetic(mission.arrival)
-        heading = (mission.runway.heading_deg + mission.arrival_heading_deg) % 360
-        self.arrival = Frame(Place(lat, lon, heading))
-        self._route = [self.arrival.local(*self.departure.geodetic(p)) for p in mission.route]
+        self._route = Route(mission)
         self._pitch, self._speed, self._wheels = PitchLoop(), SpeedLoop(), Wheels()
         self._wheels.follow(list(mission.taxi_out))
         self.cruise_ft = mission.cruise_ft or conditions.cruise_ft
@@ -104,7 +53,7 @@ class Pilot:
     def step(self, m: Motion, engines: tuple[State, State]) -> Stage:
         """Set `commands` and `levers` for the next 1/30 s."""
         self.stage_s += DT_S
-        if self.stage_s > _LONGEST_S[self.stage]:
+        if self.stage_s > LONGEST_S[self.stage]:
             where = f"{self.mission.name}, seed {self.conditions.seed}"
             raise StuckFlight(f"{where}: does not leave {self.stage.name} at {m}")
         self._weight = math.sqrt(m.weight_lb / _REFERENCE_LB)
@@ -141,8 +90,8 @@ class Pilot:
 
     def _taxi_out(self, m: Motion, engines: tuple[State, State]) -> None:
         self.commands.flap = 0.375
-        at = self.departure.local(m.lat_deg, m.lon_deg)
-        rest_m = self._taxi(m, at, self.departure)
+        at = self._route.departure.local(m.lat_deg, m.lon_deg)
+        rest_m = self._taxi(m, at, self._route.departure)
         if rest_m < 3 or (rest_m < 15 and m.ground_m_s < 0.5):
             self._wheels.follow([at, (at[0] + 50_000, 0.0)])
             self._enter(Stage.LINE_UP)
@@ -171,7 +120,7 @@ class Pilot:
         c.brake = 0.0
         c.n1 = self._speed.slew(self._takeoff_n1(m), 12)
         if m.on_ground:
-            self._steer_runway(m, self.departure)
+            self._steer_runway(m, self._route.departure)
         else:
             c.steer = c.rudder = 0.0
             self._airborne_s += DT_S
@@ -181,7 +130,7 @@ class Pilot:
         self._rotate_deg = min(self._rotate_deg + 2.2 * DT_S, 10.0 if m.height_ft < 20 else 13.0)
         self._pitch.hold_pitch(m, self._rotate_deg, c)
         if not m.on_ground:
-            track = self._runway_track(m, self.departure)
+            track = self._route.axis_deg(m, self._route.departure)
             hold_track(m, track, c, 10) if m.height_ft > 50 else hold_roll(m, 0.0, c)
         if self._airborne_s > 4 and m.height_ft > 100:
             c.gear = 0.0
@@ -210,32 +159,11 @@ class Pilot:
 
     # In the air
 
-    def _runway_track(self, m: Motion, frame: Frame) -> float:
-        """Track that comes onto the runway's axis."""
-        right_m = frame.local(m.lat_deg, m.lon_deg)[1]
-        rate = clip(0.06 * right_m, -30, 30)
-        return frame.origin.heading_deg - rate
-
     def _navigate(self, m: Motion) -> float:
-        """Steer along the route; distance to go to the landing point, m."""
-        at = self.arrival.local(m.lat_deg, m.lon_deg)
-        while self._route and math.dist(at, self._route[0]) < 25 * m.ground_m_s:
-            self._route.pop(0)
-        if not self._route:
-            hold_track(m, self._runway_track(m, self.arrival), self.commands)
-            return 300.0 - at[0]
-        to = self._route[0]
-        bearing = math.degrees(math.atan2(to[1] - at[1], to[0] - at[0]))
-        hold_track(m, self.arrival.origin.heading_deg + bearing, self.commands)
-        points = [at, *self._route, (300.0, 0.0)]
-        return sum(math.dist(a, b) for a, b in itertools.pairwise(points))
-
-    def _profile_ft(self, to_go_m: float) -> float:
-        """Height of the descent path: 3.4 degrees to the intercept, level, then 3 degrees."""
-        intercept = self.mission.intercept_ft
-        final_ft = to_go_m * _GLIDE / _FT_M
-        level_m = intercept * _FT_M / _GLIDE + (8_000 if self.mission.clean else 0)
-        return max(min(final_ft, intercept), intercept + (to_go_m - level_m) * _DESCENT / _FT_M)
+        """Steer along the route; distance to go, m."""
+        track_deg, to_go_m = self._route.guide(m)
+        hold_track(m, track_deg, self.commands)
+        return to_go_m
 
     def _flaps_up(self, m: Motion) -> None:
         if self.mission.clean:
@@ -258,13 +186,13 @@ class Pilot:
         gamma = self._speed.by_path(m, 0.5, 9.0)
         self._hold(m, min(gamma, self._gamma_to(m, self.cruise_ft)))
         to_go_m = self._navigate(m)
-        if m.altitude_ft > self.cruise_ft - 150 or self._profile_ft(to_go_m) < m.altitude_ft:
+        if m.altitude_ft > self.cruise_ft - 150 or self._route.profile_ft(to_go_m) < m.altitude_ft:
             self._speed.arm(c.n1 - 8)
             self._enter(Stage.CRUISE)
 
     def _gamma_to(self, m: Motion, altitude_ft: float, floor: float = -6.0) -> float:
         """Path angle that comes to an altitude without overshoot."""
-        climb_m_s = 0.09 * (altitude_ft - m.altitude_ft) * _FT_M
+        climb_m_s = 0.09 * (altitude_ft - m.altitude_ft) * FT_M
         return clip(math.degrees(math.atan2(climb_m_s, max(m.ground_m_s, 50))), floor, 9.0)
 
     def _hold(self, m: Motion, gamma_deg: float, quick: float = 1.0) -> None:
@@ -281,7 +209,7 @@ class Pilot:
         gamma = self._gamma_to(m, self.cruise_ft)
         self._hold(m, gamma)
         self.commands.n1 = self._speed.by_thrust(m, gamma, N1_FLIGHT_IDLE, 94.0)
-        if self._profile_ft(self._navigate(m)) < self.cruise_ft - 30:
+        if self._route.profile_ft(self._navigate(m)) < self.cruise_ft - 30:
             self._enter(Stage.DESCENT)
 
     def _descent(self, m: Motion, engines: tuple[State, State]) -> None:
@@ -290,8 +218,7 @@ class Pilot:
         over = m.cas_kt - self._speed.target_kt
         wanted = clip((over - 8) / 25, 0, 0.6) if self.commands.flap < 0.3 else 0.0
         self._air_brake(wanted)
-        intercept_m = self.mission.intercept_ft * _FT_M / _GLIDE
-        if to_go_m < intercept_m + (4500 if self.mission.clean else 1200):
+        if to_go_m < self._route.intercept_m + (4500 if self.mission.clean else 1200):
             self._enter(Stage.APPROACH)
 
     def _air_brake(self, wanted: float) -> None:
@@ -307,10 +234,10 @@ class Pilot:
 
     def _follow_profile(self, m: Motion, to_go_m: float, target_kt: float) -> None:
         c = self.commands
-        profile_ft = self._profile_ft(to_go_m)
-        ahead_ft = self._profile_ft(to_go_m - 4 * m.ground_m_s)
-        slope = math.degrees(math.atan2((ahead_ft - profile_ft) * _FT_M, 4 * m.ground_m_s))
-        miss_deg = math.degrees(0.07 * (profile_ft - m.altitude_ft) * _FT_M / max(m.ground_m_s, 50))
+        profile_ft = self._route.profile_ft(to_go_m)
+        ahead_ft = self._route.profile_ft(to_go_m - 4 * m.ground_m_s)
+        slope = math.degrees(math.atan2((ahead_ft - profile_ft) * FT_M, 4 * m.ground_m_s))
+        miss_deg = math.degrees(0.07 * (profile_ft - m.altitude_ft) * FT_M / max(m.ground_m_s, 50))
         gamma = clip(slope + clip(miss_deg, -1.5, 1.5), -4.5, 1.0)
         self._speed.aim(m, target_kt, 0.9)
         self._hold(m, gamma)
@@ -321,7 +248,7 @@ class Pilot:
     def _approach(self, m: Motion, engines: tuple[State, State]) -> None:
         c = self.commands
         to_go_m = self._navigate(m)
-        final = to_go_m < self.mission.intercept_ft * _FT_M / _GLIDE + 500
+        final = to_go_m < self._route.intercept_m + 500
         self._air_brake(0.0)
         c.gear = 1.0
         c.flap = max(c.flap, 0.375)
@@ -335,14 +262,14 @@ class Pilot:
 
     def _flare(self, m: Motion, engines: tuple[State, State]) -> None:
         c = self.commands
-        sink_m_s = clip(0.6 + m.height_ft * _FT_M / 4.2, 0.6, 4.0)
+        sink_m_s = clip(0.6 + m.height_ft * FT_M / 4.2, 0.6, 4.0)
         gamma = -math.degrees(math.atan2(sink_m_s, max(m.ground_m_s, 40)))
         self._gamma += clip(gamma - self._gamma, -2.0 * DT_S, 2.0 * DT_S)
         self._pitch.hold_gamma(m, self._gamma, c, 1.6)
         c.n1 = self._speed.slew(N1_FLIGHT_IDLE if m.height_ft < 25 else c.n1, 6)
-        hold_track(m, self._runway_track(m, self.arrival), c, 5)
+        hold_track(m, self._route.axis_deg(m, self._route.arrival), c, 5)
         if m.on_ground:
-            at = self.arrival.local(m.lat_deg, m.lon_deg)
+            at = self._route.arrival.local(m.lat_deg, m.lon_deg)
             self._wheels.follow([at, (at[0] + 50_000, 0.0)])
             self._rotate_deg = m.pitch_deg
             self._enter(Stage.ROLLOUT)
@@ -357,7 +284,7 @@ class Pilot:
             self._pitch.hold_pitch(m, self._rotate_deg, c)
         else:
             self._pitch.release(c)
-        self._steer_runway(m, self.arrival)
+        self._steer_runway(m, self._route.arrival)
         reverse = self.stage_s > 1.5 and m.ground_m_s > 32
         self.levers.deployed = clip(self.levers.deployed + (0.6 if reverse else -0.6) * DT_S, 0, 1)
         c.reverse = self.levers.deployed
@@ -365,7 +292,7 @@ class Pilot:
         if self.stage_s > 2.5:
             self._wheels.stop(m, 2.2, c)
         if m.ground_m_s < 9:
-            at = self.arrival.local(m.lat_deg, m.lon_deg)
+            at = self._route.arrival.local(m.lat_deg, m.lon_deg)
             self._taxi_from = (at[0] + 10, 0.0)
             base = self._taxi_from[0]
             path = [(base + p[0], p[1]) for p in self.mission.taxi_in]
@@ -379,7 +306,7 @@ class Pilot:
         c.flap = 0.0 if self.stage_s > 5 else c.flap
         self._pitch.release(c)
         c.aileron = c.rudder = 0.0
-        rest_m = self._taxi(m, self.arrival.local(m.lat_deg, m.lon_deg), self.arrival)
+        rest_m = self._taxi(m, self._route.arrival.local(m.lat_deg, m.lon_deg), self._route.arrival)
         if rest_m < 2 or (rest_m < 15 and m.ground_m_s < 0.5):
             self._enter(Stage.PARK)
 
@@ -406,6 +333,6 @@ class Pilot:
         return self.stage is Stage.SHUT_DOWN
 
     @property
-    def speed_kt(self) -> float:
-        """The speed that is aimed at, kt."""
-        return self._speed.target_kt
+    def departure(self) -> Frame:
+        """The departure runway's frame."""
+        return self._route.departure

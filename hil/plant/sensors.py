@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from hil.plant.airframe import RATE_HZ
 from hil.plant.flight import Readings
-from hil.plant.simulate import FAST_STEPS, SLOW_STEPS, Trace
+from hil.plant.trace import FAST_STEPS, SLOW_STEPS, Trace
 from shared.errors import ConfigError
 from shared.signals import STATUS_NO_DATA, Group, Signal, SignalSet
 
@@ -78,7 +78,6 @@ _ENGINE: Final = {
     "EEC_PWR": Channel("eec", how="held"),
 }  # fmt: skip
 _POWER: Final = {"EEC_1": "e1_eec", "EEC_2": "e2_eec"}
-# Signals of a unit that has power but nothing to say: no_data while the test fails.
 _AIRSPEED_ZERO: Final = ("AIR_CAS", "AIR_MACH", "AIR_TAS")
 
 
@@ -92,6 +91,13 @@ def _channel(signal: Signal, where: str) -> Channel:
     raise ConfigError(
         f"the plant has no sensor for {signal.name!r}", where, "use a signal of b737_bench.toml"
     )
+
+
+def check_sensors(signal_set: SignalSet) -> None:
+    """ConfigError names a signal that no sensor of the plant gives."""
+    for group in signal_set.groups:
+        for signal in group.signal:
+            _channel(signal, signal_set.name)
 
 
 class Sensors:
@@ -125,7 +131,8 @@ class Sensors:
     def _offset_ns(self, group: Group) -> int:
         """Groups are not in step with each other: each begins at its own fraction of a period."""
         index = self._set.group_index[group.name]
-        return group.period_ns * (2 * index + 1) // (2 * len(self._set.groups)) // 1000 * 1000
+        share = group.period_ns * (2 * index + 1) // (2 * len(self._set.groups))
+        return share // 1000 * 1000 + 137_000 * index  # so that equal fractions part too
 
     def _value(self, signal: Signal, t_s: FloatArray) -> FloatArray:
         channel = _channel(signal, self._set.name)

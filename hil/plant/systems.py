@@ -15,7 +15,7 @@ import msgspec
 from hil.plant.autopilot import DT_S, Motion, clip
 from hil.plant.gaspath import State
 from hil.plant.mission import Conditions, Mission
-from hil.plant.pilot import Levers, Stage
+from hil.plant.stage import Levers, Stage
 
 LB_KG: Final = 0.45359237
 _EEC_N2_MIN: Final = 12.0  # the EEC's own alternator carries it above about 15 % N2, less to hold
