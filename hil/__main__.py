@@ -16,7 +16,7 @@ from shared.errors import TailTwinError
 EXAMPLES = """examples:
   tailtwin-hil run hil/scenarios/demo.toml
   tailtwin-hil run hil/scenarios/healthy.toml --seed 32 --out var/healthy-32
-  tailtwin-hil fly gate_to_gate --seed 7 --out flight.npz
+  tailtwin-hil fly full --seed 7 --out flight.npz
   tailtwin-hil replay recording.csv --signals my_set.toml --port 1883 --rate 10
 
 exit codes: 0 every check holds, 1 one does not, others as in sysexits.h
@@ -53,7 +53,7 @@ def _parser() -> argparse.ArgumentParser:
     run.set_defaults(act=_run)
 
     fly = commands.add_parser("fly", help="fly a mission into a flight file")
-    fly.add_argument("mission", help="gate_to_gate or hop")
+    fly.add_argument("mission", help="full or hop")
     fly.add_argument("--seed", type=int, default=1)
     fly.add_argument("--signals", type=Path, help="signal set (default: the bench 737)")
     fly.add_argument("--out", type=Path, required=True)

@@ -10,6 +10,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import shutil
+import signal
 import sys
 import time
 from dataclasses import dataclass, field
@@ -189,7 +192,9 @@ class Bench:
                 self.log.offers.append((self._now_ns(), event.bundle))
                 await self.rig.offer(event.bundle)
             elif event.action == "kill_edge":
-                await self._kill_edge()
+                await self._kill_edge(event.for_s)
+            elif event.action == "kill_ground":
+                await self._kill_ground(event.program)
         except TailTwinError as error:
             self._note(f"{event.action} failed: {error}")
 
@@ -206,19 +211,27 @@ class Bench:
         cut.end_event_ns = self._now_ns()
         self._note(f"{event.link} link is back")
 
-    async def _kill_edge(self) -> None:
+    async def _kill_edge(self, down_s: float) -> None:
         boot = self._status().get("boot", 0)
         kill = Kill("edge", time.time(), self._now_ns())
         self.log.kills.append(kill)
-        down_s = time.monotonic()
+        killed_s = time.monotonic()
         await self.rig.edge.kill()
         self._note("edge killed (SIGKILL)")
-        await asyncio.sleep(RESTART_S)
+        await asyncio.sleep(max(RESTART_S, down_s / self._scenario.rate))
         await self.rig.edge.start()
         await self._edge_ready(boot_after=boot)
         kill.back_event_ns = self._now_ns()
-        kill.down_wall_s = round(time.monotonic() - down_s, 2)
+        kill.down_wall_s = round(time.monotonic() - killed_s, 2)
         self._note(f"edge records again after {kill.down_wall_s:.1f} s")
+
+    async def _kill_ground(self, name: str) -> None:
+        pid = int((self.rig.ground_state / "run" / f"{name}.pid").read_text())
+        self.log.kills.append(Kill(name, time.time(), self._now_ns()))
+        os.kill(pid, signal.SIGKILL)
+        if name == "nats":
+            shutil.rmtree(self.rig.ground_state / "nats" / "jetstream", ignore_errors=True)
+        self._note(f"{name} of the ground killed (SIGKILL)")
 
     async def _edge_ready(self, boot_after: int) -> None:
         deadline_s = time.monotonic() + EDGE_READY_S

@@ -181,10 +181,10 @@ class Rig:
 
 def find_declaration(name: str) -> Path:
     """The declaration of a model in firmware_profiles/models."""
-    found = sorted(MODELS.glob(f"{name}.*"))
-    if not found:
+    path = MODELS / f"{name}.json"
+    if not path.exists():
         raise ConfigError(f"no model {name!r}", str(MODELS), "run `python -m hil.fit fit` first")
-    return found[0]
+    return path
 
 
 def tail_text(scenario: Scenario) -> str:

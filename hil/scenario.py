@@ -22,16 +22,18 @@ class _Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
 
 
 class Event(_Strict, frozen=True, kw_only=True):
-    """One thing that the bench does to the aircraft, `after_s` flight seconds into a phase.
+    """One thing that the bench does, `after_s` flight seconds into a phase of the flight.
 
-    action: `cut` a link for `for_s` flight seconds; `kill` or `restart` a program; `offer` the
-    bundle declared by `bundle`; `cut_power` kills the edge and stops the bus with it.
+    `cut` a link for `for_s` flight seconds; `kill_edge` and start it again `for_s` later;
+    `kill_ground`: SIGKILL one program of the ground, which its supervisor starts again, a
+    broker with an empty store; `offer` the bundle declared by `bundle`.
     """
 
     phase: Phase
     after_s: float = 0.0
-    action: Literal["cut", "kill_edge", "offer", "kill_ingest"]
+    action: Literal["cut", "kill_edge", "kill_ground", "offer"]
     link: Literal["air", "stand"] = "air"
+    program: Literal["ingest", "nats"] = "ingest"
     for_s: float = 0.0
     bundle: str = ""
 

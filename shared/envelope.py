@@ -9,6 +9,7 @@ array, so later fields are trailing elements).
 from __future__ import annotations
 
 import hashlib
+import zlib
 
 import msgspec
 
@@ -41,6 +42,9 @@ class Envelope(msgspec.Struct, frozen=True, array_like=True):
     codec: str
     sha256: bytes
     payload: bytes
+    crc32: int = 0
+    """Of every field before `payload`, in MessagePack: a flipped bit in an identity must not make
+    another record of it."""
 
     @property
     def identity(self) -> tuple[str, str, str, int]:
@@ -48,6 +52,7 @@ class Envelope(msgspec.Struct, frozen=True, array_like=True):
 
 
 _ENCODER = msgspec.msgpack.Encoder()
+_HEAD_FIELDS = Envelope.__struct_fields__.index("payload")
 _DECODER = msgspec.msgpack.Decoder(Envelope)
 _VERSION = msgspec.msgpack.Decoder(list[msgspec.Raw])
 
@@ -58,10 +63,11 @@ def seal(
 ) -> tuple[Envelope, bytes]:  # fmt: skip
     """The envelope of a payload of at most PAYLOAD_BYTES_MAX, and its sealed bytes."""
     assert cls in CLASSES and len(payload) <= PAYLOAD_BYTES_MAX
-    envelope = Envelope(
+    head = (
         VERSION, operator, tail, epoch, stream, seq, cls, flight, t_event_ns, t_quality,
-        schema, codec, hashlib.sha256(payload).digest(), payload,
+        schema, codec, hashlib.sha256(payload).digest(),
     )  # fmt: skip
+    envelope = Envelope(*head, payload, zlib.crc32(_ENCODER.encode(head)))
     return envelope, _ENCODER.encode(envelope)
 
 
@@ -86,6 +92,9 @@ def open_envelope(data: bytes, where: str = "envelope") -> Envelope:
         raise Rejected("sequence number or event time out of range", where)
     if len(envelope.schema) > 64 or len(envelope.codec) > 16:
         raise Rejected("schema or codec name too long", where)
+    head = msgspec.structs.astuple(envelope)[:_HEAD_FIELDS]
+    if zlib.crc32(_ENCODER.encode(head)) != envelope.crc32:
+        raise Rejected("its head does not match its CRC-32", where)
     if hashlib.sha256(envelope.payload).digest() != envelope.sha256:
         raise Rejected("payload does not match its sha-256", where)
     return envelope
