@@ -58,7 +58,10 @@ def fit(
         base = w @ table
         # values = table (1 + q c), linear around the last table and c: both move at once
         slope = sparse.hstack(
-            [sparse.diags(1 + quantities @ effects) @ w, sparse.csr_matrix(quantities * base[:, None])]
+            [
+                sparse.diags(1 + quantities @ effects) @ w,
+                sparse.csr_matrix(quantities * base[:, None]),
+            ]
         ).tocsr()
         aim = target + base * (quantities @ effects)
         both = spsolve((slope.T @ slope / len(values) + full).tocsc(), slope.T @ aim / len(values))

@@ -1,0 +1,119 @@
+"""Admission end to end: the children, their bounds, and what they say."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import onnx
+import pytest
+from onnx import helper
+
+from edge.models.admission import AdmissionResult, admit, admit_bytes
+from shared.bundle import SelfTest, pack
+from shared.profile import ModelBounds
+from tests.fakes.bundles import bundle, model_of, packed, selftest_of
+
+BOUNDS = ModelBounds()
+NAME, DATA = packed()
+
+
+def judge(data: bytes, bounds: ModelBounds = BOUNDS) -> AdmissionResult:
+    return asyncio.run(admit_bytes(data, bounds))
+
+
+def test_the_real_bundle_is_admitted_and_its_hash_told(tmp_path: Path) -> None:
+    path = tmp_path / NAME
+    path.write_bytes(DATA)
+    result = asyncio.run(admit(path, BOUNDS))
+    assert result.ok, result.reasons
+    assert result.sha256 == hashlib.sha256(DATA).hexdigest()
+    assert (result.name, result.version, result.release) == ("egt_rom", "1.0.0", 1)
+
+
+def test_missing_file_is_a_refusal(tmp_path: Path) -> None:
+    assert "cannot read" in asyncio.run(admit(tmp_path / "none", BOUNDS)).reasons[0]
+
+
+def test_bytes_that_are_no_bundle_are_a_refusal() -> None:
+    result = judge(b"\x28\xb5\x2f\xfd" + b"x" * 100)
+    assert not result.ok and result.reasons
+
+
+def test_hostile_graph_in_a_good_bundle_is_a_refusal() -> None:
+    model = onnx.load_from_string(model_of(bundle()))
+    model.graph.node.append(helper.make_node("Neg", ["outputs"], ["extra"]))
+    result = judge(pack(bundle(), model.SerializeToString(), selftest_of(bundle())))
+    assert result.reasons == ["operator 'Neg' is not listed"]
+
+
+def _selftest(**changes: object) -> bytes:
+    selftest = msgspec.structs.replace(selftest_of(bundle()), **changes)
+    return pack(bundle(), model_of(bundle()), selftest)
+
+
+def test_selftest_that_does_not_reproduce_is_a_refusal() -> None:
+    wanted = np.frombuffer(selftest_of(bundle()).outputs, "<f4").copy()
+    wanted[5] += 1.0
+    result = judge(_selftest(outputs=wanted.tobytes()))
+    assert "self-test: ff of ESN ESN1 at step 1" in result.reasons[0]
+
+
+@pytest.mark.parametrize("tolerance", [1e9, float("inf"), float("nan"), 0.0, -1.0])
+def test_selftest_may_not_choose_a_tolerance_that_proves_nothing(tolerance: float) -> None:
+    assert "tolerance" in judge(_selftest(tolerance=(tolerance, 1.0))).reasons[0]
+
+
+def test_selftest_that_gives_no_number_is_a_refusal() -> None:
+    steps = 1
+    inputs = np.full((steps, 2, 5), np.nan, "<f4")
+    outputs = np.full((steps, 2, 2), np.nan, "<f4")
+    selftest = SelfTest(steps, inputs.tobytes(), outputs.tobytes(), (0.1, 0.1))
+    result = judge(pack(bundle(), model_of(bundle()), selftest))
+    assert "self-test" in result.reasons[0]
+
+
+def test_child_without_memory_is_a_refusal() -> None:
+    result = judge(DATA, msgspec.structs.replace(BOUNDS, worker_address_space_mb=40))
+    assert not result.ok and "child" in result.reasons[0]
+
+
+def test_child_over_its_deadline_is_killed_and_a_refusal() -> None:
+    started = time.monotonic()
+    result = judge(DATA, msgspec.structs.replace(BOUNDS, admission_deadline_s=0.02))
+    assert result.reasons == ["no decision in 0.02 s"]
+    assert time.monotonic() - started < 5
+
+
+def test_more_instances_than_the_profile_allows_is_a_refusal() -> None:
+    assert "instances" in judge(DATA, msgspec.structs.replace(BOUNDS, instances_max=1)).reasons[0]
+
+
+def test_polyglot_with_the_mark_of_the_ort_format_is_a_refusal() -> None:
+    """onnxruntime would read bytes with ORTM at 4 as its own format; as ONNX they are nothing."""
+    data = b"\x18\x00\x00\x00ORTM" + model_of(bundle())
+    assert not judge(pack(bundle(), data, selftest_of(bundle()))).ok
+
+
+def test_recorder_side_imports_neither_onnx_nor_onnxruntime() -> None:
+    code = (
+        "import sys, edge.models.admission, edge.models.host, edge.models.exceedances, "
+        "edge.models.deviations, edge.models.means;"
+        "print([m for m in ('onnx', 'onnxruntime', 'google.protobuf', 'scipy') if m in sys.modules])"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True)
+    assert out.stdout.strip() == "[]"
+
+
+def test_by_hand_it_says_what_is_wrong_with_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "x.tar.zst"
+    path.write_bytes(b"none")
+    command = [sys.executable, "-m", "edge.models.admission", str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 65 and '"ok": false' in done.stdout
