@@ -153,6 +153,7 @@ class Aboard:
         self.aircraft = AIRCRAFT
         self.deadline_s = 5.0
         self.admits, self.loads = True, True
+        self.judged_release = 0
         self.on_step: Callable[[str], None] = lambda step: None
         provision(self.trust, shop.root())
         self.slots = Slots(self.state)
@@ -180,7 +181,7 @@ class Aboard:
         await asyncio.sleep(0.01)
         return AdmissionResult(
             self.admits, [] if self.admits else ["operator Loop"],
-            bundle.sha256, bundle.name, "", bundle.release,
+            bundle.sha256, bundle.name, "", self.judged_release or bundle.release,
         )  # fmt: skip
 
     async def _load(self, live: object) -> list[str]:

@@ -45,8 +45,8 @@ def test_refused_in_cruise_with_reasons_and_taken_at_the_stand(aboard: Aboard, s
         assert len(aboard.server.asked) == asked_before, "fetched behind a shut gate"
         aboard.gate = OPEN
         client.on_gate(OPEN)
-        await settle(client, lambda: aboard.live_release() == 2)
-        assert client.pending == ()
+        await settle(client, lambda: not client.pending)
+        assert aboard.live_release() == 2
 
     asyncio.run(fly())
     assert aboard.said() == [("offer", "refused"), ("download", "fetched"), ("swap", "activated")]
@@ -145,6 +145,16 @@ def test_what_admission_refuses_is_not_activated(aboard: Aboard, shop: Shop) -> 
     _offer_once(aboard, shop.publish(2))
     assert aboard.said() == [("download", "fetched"), ("admission", "failed")]
     assert aboard.decisions[-1].texts() == ["admission: operator Loop"]
+    assert aboard.live_release() == 1
+
+
+def test_a_bundle_that_says_another_release_than_its_signers_is_not_activated(
+    aboard: Aboard, shop: Shop
+) -> None:
+    aboard.judged_release = 7
+    _offer_once(aboard, shop.publish(2))
+    assert aboard.said() == [("download", "fetched"), ("admission", "failed")]
+    assert "'egt', 7" in aboard.decisions[-1].texts()[0]
     assert aboard.live_release() == 1
 
 
