@@ -46,6 +46,7 @@ METADATA_BYTES_MAX = 8_000_000  # of one session: what python-tuf takes of all t
 MEMORY_BYTES_MAX = 512 << 20  # address space of the child; it needs about half of it
 CPU_S_MAX = 30
 FILES_MAX = 64
+FETCHED_MAX = 16  # as many as a set holds; whoever installs them removes them
 GRACE_S = 2.0
 
 
@@ -168,11 +169,12 @@ class _Session:
         )  # fmt: skip
 
     def _download(self, updater: _Updater, target: TargetFile, path: Path) -> None:
-        """Verified under a name aside, durable, then renamed; earlier fetches make room first."""
+        """Verified under a name aside, durable, then renamed; the oldest fetches make room."""
         path.parent.mkdir(exist_ok=True)
-        for old in path.parent.iterdir():
-            if old != path:
-                old.unlink()
+        others = [p for p in path.parent.iterdir() if p != path]
+        others.sort(key=lambda p: p.stat().st_mtime_ns, reverse=True)
+        for old in others[FETCHED_MAX - 1 :]:
+            old.unlink()
         if updater.find_cached_target(target, str(path)) is not None:
             return
         aside = path.with_name(".incoming")

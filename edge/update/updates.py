@@ -105,6 +105,7 @@ class UpdateClient:
         self._wake, self._shut = asyncio.Event(), asyncio.Event()
         self._shut.set()
         self._phase = Phase.UNKNOWN
+        self._turned_away_ns: dict[str, int] = {}
 
     @property
     def pending(self) -> tuple[str, ...]:
@@ -112,7 +113,8 @@ class UpdateClient:
         return tuple(offer.target for offer in self._offers.values())
 
     def offer(self, target: str) -> UpdateDecision | None:
-        """A notice names a bundle. Returns (and records) the refusal, or None when it is tried.
+        """A notice names a bundle. Returns (and records) the refusal; None when it is tried, or
+        when the same refusal was told a moment ago.
 
         A later offer of a name replaces an earlier one.
         """
@@ -120,10 +122,10 @@ class UpdateClient:
             name = check_target_path(target).partition("/")[0]
         except Rejected as error:
             reason = UpdateReason("target_path", error.what)
-            return self._tell(str(target)[:80], "offer", "refused", (reason,))
+            return self._turn_away(str(target)[:80], reason)
         if name not in self._offers and len(self._offers) >= PENDING_MAX:
             reason = UpdateReason("pending_full", f"{PENDING_MAX} offers wait already")
-            return self._tell(target, "offer", "refused", (reason,))
+            return self._turn_away(target, reason)
         offer = self._offers.get(name)
         if offer is None or offer.target != target:
             offer = self._offers[name] = _Offer(target)
@@ -285,6 +287,15 @@ class UpdateClient:
         return await self._fetch(target, releases)
 
     # -- telling
+
+    def _turn_away(self, target: str, reason: UpdateReason) -> UpdateDecision | None:
+        """An offer that does not even stay pending; told once in a while, whoever repeats it."""
+        now_ns = self._clock.mono_ns()
+        told_ns = self._turned_away_ns.get(reason.code)
+        if told_ns is not None and now_ns - told_ns < REPEAT_S * 1e9:
+            return None
+        self._turned_away_ns[reason.code] = now_ns
+        return self._tell(target, "offer", "refused", (reason,))
 
     def _refuse(self, offer: _Offer, gate: GateDecision) -> UpdateDecision | None:
         codes = tuple(reason.code for reason in gate.reasons)
