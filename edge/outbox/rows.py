@@ -6,11 +6,11 @@ in `record` and its bytes in `sealed`, or neither; nothing here commits.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 import apsw
 
-from edge.outbox.retention import Candidate
+from edge.outbox.retention import ORDER, Candidate
 from edge.outbox.streams import SEQ_MASK, Stream
 from shared.sync.ranges import Range, RangeSet
 from shared.sync.sender import Held
@@ -57,6 +57,20 @@ def candidates(db: apsw.Connection, stream: Stream, safe: bool, limit: int) -> l
         Candidate(stream.epoch, stream.name, seq, stream.cls, born, size, sha256, safe)
         for seq, born, size, sha256 in _oldest(db, stream, among, limit)
     ]
+
+
+def evictable(
+    db: apsw.Connection, streams: Collection[Stream], bytes_over: int, limit: int
+) -> list[Candidate]:
+    """What `retention.choose` may need: the safe ones, then classes in ORDER until it is enough."""
+    found: list[Candidate] = []
+    for cls in ("", *ORDER):
+        for stream in streams:
+            if cls in ("", stream.cls):
+                found += candidates(db, stream, safe=not cls, limit=limit)
+        if len(found) >= limit or sum(c.size for c in found) >= bytes_over:
+            break
+    return found
 
 
 def _oldest(

@@ -16,7 +16,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
@@ -25,6 +24,7 @@ import apsw
 from edge.outbox import retention, rows
 from edge.outbox.database import PAGE_BYTES, WAL_PAGES, move_aside, open_database, typed_errors
 from edge.outbox.streams import Stream, Streams, pack
+from edge.outbox.values import AckCounts, Opened, OutboxStats, RecordRef
 from shared.clock import Clock
 from shared.envelope import TIME_NONE, seal
 from shared.errors import ConfigError, Corrupt
@@ -32,6 +32,8 @@ from shared.messages import Ack, Audit, StreamPosition, encode
 from shared.sync.ranges import RangeSet
 from shared.sync.sender import Held
 from shared.topics import CLASSES, check_identifier
+
+__all__ = ["AckCounts", "Opened", "Outbox", "OutboxStats", "RecordRef"]
 
 KV_BYTES_MAX = 64 * 1024
 JOURNAL_BYTES_MAX = 1 << 20
@@ -41,45 +43,6 @@ EVICT_PAGES = 256  # at once, so that one drop record names several records
 VACUUM_PAGES = 256  # in one `maintain`: 1 MB
 CHECKPOINT_BYTES = 1 << 20
 NOTHING = pack(RangeSet())
-
-
-@dataclass(frozen=True, slots=True)
-class RecordRef:
-    """Where a record is. bytes: size of its sealed bytes."""
-
-    epoch: str
-    stream: str
-    seq: int
-    bytes: int
-
-
-@dataclass(frozen=True, slots=True)
-class Opened:
-    """What opening found. quarantined: where a corrupt file was moved to, and why."""
-
-    created: bool
-    quarantined: Path | None = None
-    reason: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class AckCounts:
-    """How many held records an ack newly called received and safe."""
-
-    received: int
-    safe: int
-
-
-@dataclass(frozen=True, slots=True)
-class OutboxStats:
-    """depth: records not yet safe, by class. oldest_unsafe_ns: event time."""
-
-    records: int
-    bytes: int
-    depth: dict[str, int]
-    oldest_unsafe_ns: int | None
-    evicted_unsafe: int
-    """Since this open."""
 
 
 class Outbox:
@@ -307,25 +270,18 @@ class Outbox:
         has is pending again. Otherwise it only adds.
         """
         received = safe = 0
+        nothing = RangeSet()
+        told, kept = (
+            {name: RangeSet.from_coverage(coverage) for name, coverage in part.items()}
+            for part in (ack.received, ack.safe)
+        )
         with self.transaction():
             for stream in list(self._streams.of_epoch(ack.epoch)):
-                old = stream.received, stream.safe
-                told = [
-                    RangeSet.from_coverage(part[stream.name]) if stream.name in part else RangeSet()
-                    for part in (ack.received, ack.safe)
-                ]
-                told[0] = told[0].union(told[1])
-                new = (
-                    told if answer else [was.union(is_) for was, is_ in zip(old, told, strict=True)]
-                )
-                if (new[0], new[1]) == old:
+                name = stream.name
+                gained = stream.learn(told.get(name, nothing), kept.get(name, nothing), answer)
+                if gained is None:
                     continue
-                gained = [
-                    stream.held.intersection(is_).size - stream.held.intersection(was).size
-                    for was, is_ in zip(old, new, strict=True)
-                ]
-                received, safe = received + max(0, gained[0]), safe + max(0, gained[1])
-                stream.received, stream.safe = new
+                received, safe = received + gained[0], safe + gained[1]
                 self._db.execute(
                     "UPDATE stream SET received = ?, safe = ? WHERE id = ?",
                     (pack(stream.received), pack(stream.safe), stream.id),
@@ -430,7 +386,9 @@ class Outbox:
         if over <= 0:
             return
         bytes_over = max(over, min(EVICT_PAGES, pages_max // 16)) * PAGE_BYTES
-        evicted = retention.choose(self._candidates(bytes_over), bytes_over, EVICT_RECORDS)
+        streams = self._streams.all.values()
+        oldest = rows.evictable(self._db, streams, bytes_over, EVICT_RECORDS)
+        evicted = retention.choose(oldest, bytes_over, EVICT_RECORDS)
         for candidate in evicted:  # before the drop records, which may need their room
             stream = self._streams.all[candidate.epoch, candidate.stream]
             rows.delete(self._db, stream.record_id(candidate.seq))
@@ -438,13 +396,3 @@ class Outbox:
             self._evicted_unsafe += not candidate.safe
         for drop in retention.drops(evicted, self.epoch):
             self._append("drop", encode(drop), "drop", "drop/1", "")
-
-    def _candidates(self, bytes_over: int) -> list[retention.Candidate]:
-        """The safe ones, and classes that are not safe as far as they may be needed."""
-        found: list[retention.Candidate] = []
-        for cls in ("", *retention.ORDER):
-            for stream in self._streams.of_class(cls) if cls else self._streams.all.values():
-                found += rows.candidates(self._db, stream, not cls, EVICT_RECORDS)
-            if len(found) >= EVICT_RECORDS or sum(c.size for c in found) >= bytes_over:
-                break
-        return found

@@ -52,6 +52,23 @@ class Stream:
         """How many held records are not safe."""
         return self.held.size - self.held.intersection(self.safe).size
 
+    def learn(self, received: RangeSet, safe: RangeSet, answer: bool) -> tuple[int, int] | None:
+        """Take over what the ground says; how many held records are newly received and safe.
+
+        answer: it replaces what was believed, else it adds. None when nothing changed.
+        """
+        received = received.union(safe)
+        if not answer:
+            received, safe = received.union(self.received), safe.union(self.safe)
+        if (received, safe) == (self.received, self.safe):
+            return None
+        gained = [
+            self.held.intersection(now).size - self.held.intersection(was).size
+            for now, was in ((received, self.received), (safe, self.safe))
+        ]
+        self.received, self.safe = received, safe
+        return max(0, gained[0]), max(0, gained[1])
+
     def pending(self, cursor: int) -> Iterator[Range]:
         """Held and not received, from `cursor` on."""
         for low, high in self.received.missing(cursor, self.next_seq):
