@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
+import signal
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -27,6 +28,7 @@ from shared.log import event
 from shared.profile import ModelBounds
 
 STDERR_CHARS_MAX = 500
+END_S = 1.0  # from end of output to a kill
 
 
 class HostTimes(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -63,11 +65,32 @@ class _Live:
         self.process = process
         self.waiting: dict[int, asyncio.Future[Loaded | Stepped]] = {}
         self.failure = ""
+        # By descriptor: Popen.kill polls first, which can reap the child before asyncio does
+        # (its status is lost then), and a number could be another process by now.
+        self._pidfd = os.pidfd_open(process.pid)
+        self._closed = False
 
     def kill(self, why: str) -> None:
+        if self._closed:
+            return
         self.failure = self.failure or why
-        if self.process.returncode is None:
-            self.process.kill()
+        try:
+            signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
+        except ProcessLookupError:
+            pass  # it ended already
+
+    async def end(self) -> int:
+        """Its status, once it closed its output; it gets a moment to end by itself."""
+        try:
+            async with asyncio.timeout(END_S):
+                return await self.process.wait()
+        except TimeoutError:
+            self.kill("closed its output")
+            return await self.process.wait()
+
+    def close(self) -> None:
+        self._closed = True
+        os.close(self._pidfd)
 
 
 class ModelHost:
@@ -224,10 +247,10 @@ class ModelHost:
         said = asyncio.create_task(_last_words(process))
         try:
             await tasks[0]
-            live.kill("closed its output")
-            status = await process.wait()
+            self._ready.clear()
+            status = await live.end()
             words = await said
-            failure = live.failure if status == -9 else f"ended with status {status}"
+            failure = live.failure or f"ended with status {status}"
             self._last_failure = f"{failure}: {words}" if words else failure
         finally:
             self._ready.clear()
@@ -239,6 +262,7 @@ class ModelHost:
             for future in live.waiting.values():
                 future.cancel()
             await process.wait()
+            live.close()
 
     async def _prepare(self, live: _Live) -> None:
         """Load the live set into a fresh worker, then open it for steps."""
