@@ -21,7 +21,8 @@ SCHEMA_VERSION = 1
 APPLICATION_ID = 0x54544F42  # "TTOB"
 PAGE_BYTES = 4096
 WAL_PAGES = 1000  # SQLite's default: a checkpoint at the latest every 4 MB
-FULL_CHECK_BYTES = 64 << 20  # larger files are checked without their payloads: 0.3 s a GB, not 5
+# Larger files are checked without their payloads: 250 MB open in 0.06 s, not 0.37 s (2 cores).
+FULL_CHECK_BYTES = 64 << 20
 CACHE_KIB = 4096
 
 _BROKEN = (apsw.CorruptError, apsw.NotADBError)

@@ -335,5 +335,12 @@ def test_evicted_records_of_an_older_epoch_are_named_with_their_epoch(open_outbo
     assert {drop.epoch for drop in drops(outbox) if drop.stream == "kpi"} == {""}
 
 
+def test_every_commit_is_synced(open_outbox: Open) -> None:
+    outbox = open_outbox()
+    assert outbox._db.pragma("journal_mode") == "wal"
+    assert outbox._db.pragma("synchronous") == 2  # FULL
+    assert outbox._db.pragma("auto_vacuum") == 2  # incremental
+
+
 def test_sqlite_is_recent_enough_for_an_ack_to_rest_on() -> None:
     assert tuple(int(part) for part in apsw.sqlite_lib_version().split(".")) >= (3, 51, 3)
