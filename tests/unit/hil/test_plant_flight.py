@@ -15,7 +15,7 @@ import pytest
 from hil.plant.airframe import Airframe
 from hil.plant.flight import Flight, load, save, write_truth
 from hil.plant.fly import fly
-from hil.plant.mission import HOP, draw_conditions
+from hil.plant.mission import HOP, Degradation, draw_conditions
 from shared.errors import ConfigError, Corrupt, Rejected, Unreachable
 from shared.signals import STATUS_NO_DATA, SignalSet, load_signal_set, parse_signal_set
 from tests.unit.hil.conftest import SIGNALS
@@ -149,6 +149,21 @@ def test_the_airframe_opens_no_socket_and_stands_still() -> None:
         ours = [r.split() for r in rows if r.split()[9] in inodes]
         assert not [r for r in ours if int(r[1].split(":")[1], 16) in (5137, 5139)]
     assert airframe["velocities/vg-fps"] < 0.05
+
+
+def test_a_failing_compressor_shows_on_its_own_engine_only_and_only_after_onset(
+    hop: Flight, signal_set: SignalSet
+) -> None:
+    failing = Degradation(engine=2, points=3, ramp_s=20, phase="climb", after_s=5)
+    flight = fly("hop", 1, signal_set, degradation=failing)
+    onset = flight.meta["onset_ns"]
+    t_ns = flight.groups["eng2"].t_ns
+    later = (t_ns > onset + 30_000_000_000) & (t_ns < flight.meta["oooi_ns"]["on"])
+    healthy, failed = (column(f, signal_set, "ENG2_EGT")[0] for f in (hop, flight))
+    assert (failed[t_ns < onset] == healthy[t_ns < onset]).all()
+    assert 20 < np.median(failed[later] - healthy[later]) < 36
+    healthy, failed = (column(f, signal_set, "ENG1_EGT")[0] for f in (hop, flight))
+    assert abs(np.median(failed[later] - healthy[later])) < 1
 
 
 def test_a_flight_survives_its_file(hop: Flight, tmp_path: Path) -> None:
