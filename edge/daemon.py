@@ -331,24 +331,26 @@ class Daemon:
 
     def _say_state(self, now_ns: int) -> None:
         """A state record on change, and once a minute of flight."""
-        state = self._describe()
-        volatile = {"outbox_records": 0, "outbox_bytes": 0, "oldest_unsafe_ns": None}
-        core = msgspec.structs.replace(state, **volatile)
+        core = self._describe()
         due = now_ns - self._state_at_ns >= self._pace.state_period_s * 1e9
         if due or self._said != core:
             self._said, self._state_at_ns = core, now_ns
+            stats = self._outbox.stats()
+            state = msgspec.structs.replace(
+                core, outbox_records=stats.records, outbox_bytes=stats.bytes,
+                oldest_unsafe_ns=stats.oldest_unsafe_ns,
+            )  # fmt: skip
             self._emit("state", encode(state), "state/1")
 
     def _describe(self) -> State:
-        stats = self._outbox.stats()
+        """The state but for the outbox's figures, which change with every record."""
         return State(
             phase=self._state.phase.value, confidence=str(self._state.confidence),
             gate_open=self._decision.open,
             gate_reasons=[reason.code for reason in self._decision.reasons],
             link=self._link.status.link, slot=self._slot, bundles=self._bundles,
             alerts=self._alerts.standing(), worker=self._host.status.state,
-            boot=self._outbox.boot, outbox_records=stats.records, outbox_bytes=stats.bytes,
-            oldest_unsafe_ns=stats.oldest_unsafe_ns,
+            boot=self._outbox.boot, outbox_records=0, outbox_bytes=0, oldest_unsafe_ns=None,
             esns=[engine.esn for engine in self._settings.tail.engines],
         )  # fmt: skip
 

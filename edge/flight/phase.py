@@ -20,6 +20,7 @@ TAKEOFF_N1_PERCENT = 65.0
 RUNNING_N2_PERCENT = 20.0  # below idle (about 60), above what a starter gives before fuel
 LEVEL_FPM, CLIMB_FPM, DESCENT_FPM = 300.0, 500.0, -500.0
 LEVEL_S, VERTICAL_S, AIR_S, GROUND_S, STILL_S, START_S = 30.0, 12.0, 2.0, 1.0, 10.0, 5.0
+STEP_DOWN_S = 300.0  # a level segment in a descent, shorter than this, is still the descent
 APPROACH_FT = 2500.0  # the range of a radio altimeter
 CLEAR_OF_GROUND_FT = 400.0
 GROUND_SPEED_ABSURD_KT, GROUND_HEIGHT_ABSURD_FT = 220.0, 100.0
@@ -144,12 +145,16 @@ class PhaseMachine:
         low = seen.radio_height_ft is not None and seen.radio_height_ft < APPROACH_FT
         climbing = self._held("climbing", rate is not None and rate > CLIMB_FPM, VERTICAL_S)
         sinking = self._held("sinking", rate is not None and rate < DESCENT_FPM, VERTICAL_S)
-        level = self._held("level", rate is not None and abs(rate) < LEVEL_FPM, LEVEL_S)
+        is_level = rate is not None and abs(rate) < LEVEL_FPM
+        level = self._held("level", is_level, LEVEL_S)
+        stepped = self._held("stepped", is_level, STEP_DOWN_S)
         if self._phase is not Phase.CLIMB and climbing:
             self._enter(Phase.CLIMB)
         elif self._phase in (Phase.CLIMB, Phase.CRUISE) and sinking:
             self._enter(Phase.DESCENT)
-        elif self._phase in (Phase.CLIMB, Phase.DESCENT) and level and not low:
+        elif self._phase is Phase.CLIMB and level and not low:
+            self._enter(Phase.CRUISE)
+        elif self._phase is Phase.DESCENT and stepped and not low:
             self._enter(Phase.CRUISE)
         elif self._phase is Phase.DESCENT and self._held("low", low, 2.0):
             self._enter(Phase.APPROACH)

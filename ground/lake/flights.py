@@ -215,8 +215,10 @@ def _insert(
     if np.any(np.diff(t_ns) < 0):
         order = np.argsort(t_ns, kind="stable")
         t_ns, quality, values = t_ns[order], quality[order], values[order]
-    db.register("fresh", {"t_ns": t_ns, "quality": quality, "v": values})
-    cast = "null, quality, v" if is_f64 else "v, quality, null" if has_f64 else "v, quality"
+    # raw of a float is its bit pattern, as in truth.npz: what the bus carried, exactly
+    fresh = {"t_ns": t_ns, "quality": quality, "raw": values.view(np.int64), "v": values}
+    db.register("fresh", fresh)
+    cast = "raw, quality, v" if is_f64 else "raw, quality, null" if has_f64 else "raw, quality"
     db.execute(f"insert into samples select ?, t_ns, {cast} from fresh", [signal])  # noqa: S608  # fixed text
     db.unregister("fresh")
     return len(t_ns)
