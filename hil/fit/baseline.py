@@ -212,7 +212,7 @@ def _judge(recipe: Recipe, draft: Bundle, flights: Sequence[Samples]) -> Bundle:
             if len(whole) >= SAMPLES_MIN / 10:
                 key = f"{output.name}_{phase}"
                 figures[f"{key}_rms"] = round(float(np.sqrt(np.mean(whole**2))), 3)
-                figures[f"{key}_n"] = len(whole)
+                figures[f"{key}_n"] = float(len(whole))
     for rule in recipe.monitors:
         low = np.concatenate(
             [
