@@ -1,8 +1,8 @@
 """Exceedances: the alert rules of a signal set, judged on batches of readings.
 
 In: one batch of a group, as values with quality. Out: `Alert` messages.
-Always holds: only good samples are judged; a batch in which nothing is over a limit costs two
-comparisons of arrays, whatever the rate of the group.
+Always holds: only good samples are judged; a batch in which nothing is over a limit costs one
+comparison of arrays, whatever the rate of the group. The book is restored before the first batch.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ class _GroupRules:
         self.rules, self.columns = rules, np.array(columns)
         self.sign = np.array([1.0 if rule.high else -1.0 for rule in rules])
         self.onset = np.array([rule.onset for rule in rules]) * self.sign
+        self.busy = True
+        """A rule of this group may stand, or its persistence run."""
 
 
 class Exceedances:
@@ -54,8 +56,11 @@ class Exceedances:
         if known is None or not len(t_ns):
             return []
         columns = values[:, known.columns]
+        over = columns * known.sign >= known.onset
+        if not (known.busy or over.any()):
+            return []
         good = quality[:, known.columns] == 0
-        touched = (good & (columns * known.sign >= known.onset)).any(axis=0)
+        touched = (good & over).any(axis=0)
         alerts = []
         for j, rule in enumerate(known.rules):
             usable = good[:, j]
@@ -65,6 +70,7 @@ class Exceedances:
                     rule, t_ns[at], columns[at, j], phase,
                     lambda i, at=at: (group, int(counter[at[i]])),  # type: ignore[misc]
                 )  # fmt: skip
+        known.busy = not all(self._book.is_idle(rule) for rule in known.rules)
         return alerts
 
 
