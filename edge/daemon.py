@@ -117,6 +117,7 @@ class Daemon:
         self._trigger: tuple[str, int] | None = None
         self._messages = self._overruns = 0
         self._tick_ms_max = 0.0
+        self._status_file = StatusFile(settings.state_dir / "status.json")
         self._stop = asyncio.Event()
         self._background: set[asyncio.Task[None]] = set()
 
@@ -141,6 +142,7 @@ class Daemon:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         self._source.close()
+        self._status_file.write(self._status(0.0))
         self._outbox.close()
         event("edge.stopped")
         return 0
@@ -410,7 +412,7 @@ class Daemon:
             await asyncio.sleep(wait_s)
 
     async def _statuses(self) -> None:
-        file = StatusFile(self._settings.state_dir / "status.json")
+        file = self._status_file
         before, before_s = self._messages, asyncio.get_running_loop().time()
         while True:
             await asyncio.sleep(STATUS_S)

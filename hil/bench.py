@@ -29,6 +29,7 @@ from hil.rig import Rig
 from hil.runlog import Cut, Kill, RunLog, Sample
 from hil.scenario import Event, Scenario
 from hil.scorecard import Run, judge
+from hil.storm import Latency, latency, swing
 from hil.view import View
 from shared.errors import TailTwinError, Unreachable
 from shared.phases import Phase
@@ -87,6 +88,7 @@ class Bench:
         self._scenario, self._folder, self._view = scenario, folder, view
         self.rig = Rig(folder, scenario)
         self.log = RunLog()
+        self.rig.make_folder()
         self._signals: SignalSet = load_signal_set(self.rig.signal_set)
         self._flight: Flight | None = None
         self._playing: Playing | None = None
@@ -120,13 +122,19 @@ class Bench:
         """Publish the flight and do to the aircraft what the scenario says."""
         flight, scenario = self._flight, self._scenario
         assert flight is not None
-        start_s = self._phase_s(scenario.start_phase) if scenario.start_phase else 0.0
+        start_s = scenario.start_after_s
+        start_s += self._phase_s(scenario.start_phase) if scenario.start_phase else 0.0
         until_s = min(flight.duration_s, self._end_s() + scenario.parked_s)
+        if scenario.play_s is not None:
+            until_s = start_s + scenario.play_s
         command = [
             sys.executable, "-m", "hil.bus.publish", "--flight", str(self._folder / "flight.npz"),
             "--signals", str(self.rig.signal_set), "--port", str(self.rig.bus_port),
             "--rate", str(scenario.rate), "--start-s", str(start_s), "--until-s", str(until_s),
         ]  # fmt: skip
+        if scenario.storm:
+            groups = {self._signals.position[name][0].name for name in scenario.storm}
+            command += ["--stamps", str(self._folder / "stamps.json"), "--stamp", *sorted(groups)]
         self._view.flight_s = until_s
         child = Child("player", command, self._folder / "logs" / "player.log")
         await child.start(pipe=True)
@@ -168,13 +176,19 @@ class Bench:
         assert self._flight is not None and self._playing is not None
         run = Run(
             self._scenario, self.rig, self._flight, self._signals, self._playing.final or {},
-            self.log, self._storage_peak, self._folder,
+            self.log, self._storage_peak, self._folder, self._latency(),
         )  # fmt: skip
         api = GroundApi(self.rig.ground_url, self._scenario.tail.tail)
         try:
             return await judge(run, api)
         finally:
             await api.close()
+
+    def _latency(self) -> Latency | None:
+        if not self._scenario.storm:
+            return None
+        sent = json.loads((self._folder / "stamps.json").read_text())
+        return latency(self.rig.edge.log, sent)
 
     async def stop(self) -> None:
         if self._playing is not None:
@@ -212,7 +226,7 @@ class Bench:
         self._note(f"{event.link} link is back")
 
     async def _kill_edge(self, down_s: float) -> None:
-        boot = self._status().get("boot", 0)
+        boot = self.rig.status().get("boot", 0)
         kill = Kill("edge", time.time(), self._now_ns())
         self.log.kills.append(kill)
         killed_s = time.monotonic()
@@ -236,7 +250,7 @@ class Bench:
     async def _edge_ready(self, boot_after: int) -> None:
         deadline_s = time.monotonic() + EDGE_READY_S
         while time.monotonic() < deadline_s:
-            status = self._status()
+            status = self.rig.status()
             if status.get("boot", 0) > boot_after and status.get("bus_open"):
                 return
             if not self.rig.edge.is_alive:
@@ -249,7 +263,7 @@ class Bench:
     def _look(self) -> None:
         assert self._playing is not None
         self.rig.edge.sample()
-        status, now_s = self._status(), time.monotonic()
+        status, now_s = self.rig.status(), time.monotonic()
         cpu_before, at_before = self._cpu
         if now_s - at_before >= 1.0:
             self._cpu = (self.rig.edge.cpu_s, now_s)
@@ -277,13 +291,6 @@ class Bench:
         self.log.samples.append(sample)
         self._view.show(sample)
 
-    def _status(self) -> dict[str, Any]:
-        try:
-            status: dict[str, Any] = json.loads((self.rig.edge_state / "status.json").read_bytes())
-        except (OSError, ValueError):
-            return {}
-        return status
-
     def _now_ns(self) -> int:
         return self._playing.t_event_ns if self._playing else 0
 
@@ -297,10 +304,12 @@ class Bench:
         if scenario.degradation is not None:
             lost = Degradation(**degradation_arguments(scenario))
         esns = [engine.esn for engine in scenario.tail.engines]
-        return fly(
+        flown = fly(
             scenario.mission, scenario.seed, self._signals, esns=(esns[0], esns[1]),
             degradation=lost, cache_dir=CACHE, say=self._view.note,
         )  # fmt: skip
+        swing(flown, self._signals, scenario.storm)
+        return flown
 
     def _phase_s(self, phase: Phase) -> float:
         assert self._flight is not None

@@ -12,12 +12,15 @@ import shutil
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from hil.bus.broker import broker_command
 from hil.processes import Child, free_port, program, run_once
 from hil.proxy import LinkEmulator
 from hil.scenario import Scenario
+from hil.storm import with_limits
 from shared.errors import ConfigError
+from shared.signals import load_signal_set
 
 PROFILES = Path(__file__).resolve().parent.parent / "firmware_profiles"
 MODELS = PROFILES / "models"
@@ -61,17 +64,31 @@ class Rig:
 
     @property
     def signal_set(self) -> Path:
+        """The airframe's, or with the limits of a storm put in, in this run's folder."""
+        if self.scenario.storm:
+            return self.folder / "signals.toml"
+        return self.plain_signal_set
+
+    @property
+    def plain_signal_set(self) -> Path:
         return PROFILES / "signals" / f"{self.scenario.signal_set}.toml"
 
     @property
     def ground_url(self) -> str:
         return f"http://127.0.0.1:{self.http_port}"
 
-    async def prepare(self) -> None:
-        """Keys, repository, ground, identity, profile; then bus, ground and proxies running."""
+    def make_folder(self) -> None:
+        """An empty folder, with the signal set of a storm in it."""
         if self.folder.exists():
             shutil.rmtree(self.folder)
         (self.folder / "logs").mkdir(parents=True)
+        if self.scenario.storm:
+            plain = load_signal_set(self.plain_signal_set)
+            text = with_limits(plain.text.decode(), plain, self.scenario.storm)
+            self.signal_set.write_text(text)
+
+    async def prepare(self) -> None:
+        """Keys, repository, ground, identity, profile; then bus, ground and proxies running."""
         await self._publish_bundles()
         await self._provision()
         await self._start_bus_and_ground()
@@ -107,13 +124,13 @@ class Rig:
             "--tail", self.scenario.tail.tail, "--target", self.targets[bundle], log=self.log,
         )  # fmt: skip
 
-    def overruns(self) -> int | None:
-        """Ticks that came late in the edge's last boot, as it says itself."""
+    def status(self) -> dict[str, Any]:
+        """What the edge last said of itself; empty before it said anything."""
         try:
-            status = json.loads((self.edge_state / "status.json").read_bytes())
+            said: dict[str, Any] = json.loads((self.edge_state / "status.json").read_bytes())
         except (OSError, ValueError):
-            return None
-        return int(status["overruns"])
+            return {}
+        return said
 
     async def _publish_bundles(self) -> None:
         names = [self.scenario.bundle]

@@ -68,12 +68,15 @@ class Expect(_Strict, frozen=True, kw_only=True):
     """What must come true for exit code 0, beyond the checks that every run has."""
 
     alerts: tuple[str, ...] = ()
-    """`NAME` or `NAME@ESN` that must stand at the end; any other alert fails the run."""
+    """`NAME` or `NAME-ESN` that must stand at the end; any other alert fails the run. A single
+    `*` takes whatever there is."""
     refused: tuple[str, ...] = ()
     """Bundles that must have been refused or deferred in the air."""
     activated: tuple[str, ...] = ()
     outages: int = 0
     """Recorder outages that must be named, at most and at least."""
+    flights: int = 1
+    """Flights that must be closed; 0 for a run that ends in the air, which has no flight file."""
 
 
 class Scenario(_Strict, frozen=True, kw_only=True):
@@ -92,6 +95,12 @@ class Scenario(_Strict, frozen=True, kw_only=True):
     """Flight seconds on the stand after landing before the bench may stop."""
     start_phase: Phase | None = None
     """Publish from this phase of the flight on; None is from the start."""
+    start_after_s: float = 0.0
+    """Flight seconds after the beginning of `start_phase`; negative is before it."""
+    play_s: float | None = None
+    """Flight seconds to publish; None is to the end."""
+    storm: tuple[str, ...] = ()
+    """Signals that swing over an alert limit at every other reading, to measure alert latency."""
     degradation: Degradation | None = None
     event: tuple[Event, ...] = ()
     expect: Expect = Expect()

@@ -31,11 +31,16 @@ def print_summary(
     facts = Table.grid(padding=(0, 2))
     facts.add_column(style="dim")
     facts.add_column()
-    facts.add_row(
-        "samples",
-        f"{seen['published']:,} published, {seen['in_lake']:,} in the lake, {seen['lost']} lost; "
-        f"{seen['in_named_outages']:,} fell in named outages",
-    )
+    if seen:
+        facts.add_row(
+            "samples",
+            f"{seen['published']:,} published, {seen['in_lake']:,} in the lake, {seen['lost']} lost; "
+            f"{seen['in_named_outages']:,} fell in named outages",
+        )
+    if report["alert_latency"]:
+        told = report["alert_latency"]
+        facts.add_row("alerts", f"{told['n']:,} measured; durable {told['durable_ms']} ms; "
+                      f"handed to the link {told['handed_ms']} ms after the reading was sent")  # fmt: skip
     for flight in report["flights"]:
         facts.add_row(
             flight["kind"],

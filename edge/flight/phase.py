@@ -152,9 +152,7 @@ class PhaseMachine:
             self._enter(Phase.CLIMB)
         elif self._phase in (Phase.CLIMB, Phase.CRUISE) and sinking:
             self._enter(Phase.DESCENT)
-        elif self._phase is Phase.CLIMB and level and not low:
-            self._enter(Phase.CRUISE)
-        elif self._phase is Phase.DESCENT and stepped and not low:
+        elif not low and ((self._phase is Phase.CLIMB and level) or stepped):
             self._enter(Phase.CRUISE)
         elif self._phase is Phase.DESCENT and self._held("low", low, 2.0):
             self._enter(Phase.APPROACH)

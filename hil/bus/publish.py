@@ -30,6 +30,7 @@ from shared.signals import load_signal_set
 SLICE_S: Final = 0.008  # pace of the player: fewer wake-ups than messages, far below any age_max
 PROGRESS_S: Final = 0.25
 _BURST_MAX: Final = 4000  # readings a slice, when behind schedule
+COUNTER: Final = slice(12, 16)  # of a bench reading, u32 little endian
 Send = Callable[[str, bytes], None]
 
 
@@ -47,6 +48,8 @@ class Player:
         self._mono_ns = self._clock.mono_ns()
         self._event_ns = schedule.start_ns
         self.paused = False
+        self.stamps: dict[str, dict[str, int]] = {}
+        """Of the groups in it: counter to the monotonic time at which a reading went out."""
         self._waiting: list[Altered] = []
 
     def start(self) -> None:
@@ -63,6 +66,10 @@ class Player:
         before = self.schedule.sent
         for index, payload in self.schedule.due(self._now_ns(), _BURST_MAX):
             self._send(self._topics[index], payload)
+            stamps = self.stamps.get(self.schedule.names[index]) if self.stamps else None
+            if stamps is not None:
+                counter = int.from_bytes(payload[COUNTER], "little")
+                stamps[str(counter)] = self._clock.mono_ns()
         return self.schedule.sent - before
 
     def inject(self, group: str, raw: dict[str, int], count: int = 1) -> Altered:
@@ -205,6 +212,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--rate", type=float, default=1.0, help="times real time")
     parser.add_argument("--start-s", type=float, default=0.0, help="flight second to begin with")
+    parser.add_argument("--stamps", type=Path, help="write when each reading of --stamp went out")
+    parser.add_argument("--stamp", nargs="*", default=[], help="groups to stamp")
     parser.add_argument("--until-s", type=float, default=None, help="flight second to end with")
     args = parser.parse_args(arguments)
     commands: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
@@ -212,6 +221,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         schedule = Schedule(flights.load(args.flight), load_signal_set(args.signals), args.start_s)
         bus = Bus(args.host, args.port)
         player = Player(schedule, args.rate, bus.send)
+        player.stamps = {group: {} for group in args.stamp}
         _say({"ready": {"first": schedule.first, "total": len(schedule)}})
         threading.Thread(target=_listen, args=(commands,), daemon=True).start()
         cpu, wall = time.process_time(), time.monotonic()
@@ -225,6 +235,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 "cpu_s": round(cpu, 3), "wall_s": round(wall, 3),
             }})  # fmt: skip
         bus.close()
+        if args.stamps is not None:
+            args.stamps.write_text(json.dumps(player.stamps))
     except TailTwinError as error:
         print(error, file=sys.stderr)
         return error.exit_code
