@@ -116,7 +116,8 @@ def test_a_flight_file_holds_every_sample_bit_for_bit_sorted_and_once(
         real = truth([make_block(group, step * i, step) for i in range(n)], name)
         for t, raw, quality in zip(real.t_ns, real.raw, real.quality, strict=True):
             is_f64 = name == "HPT_X"
-            expected.append((name, int(t), None if is_f64 else int(raw), int(quality),
+            exact = int(np.float64(raw).view(np.int64)) if is_f64 else int(raw)
+            expected.append((name, int(t), exact, int(quality),
                              float(raw) if is_f64 else None))  # fmt: skip
     assert parquet(path) == expected
     assert metadata(path) == {

@@ -1,0 +1,109 @@
+"""Roles to inputs, reports and KPIs: small parts of the daemon, each alone."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from edge.acquire.reading import Readings
+from edge.acquire.table import SignalTable
+from edge.reports import ReportCollector
+from edge.situation import Situation
+from shared.quality import Quality
+from shared.signals import SignalSet, parse_signal_set
+
+SET = b"""
+name = "small"
+version = 1
+airframe = "T"
+[[group]]
+name = "gear"
+rate_hz = 10
+[[group.signal]]
+name = "WOW_L"
+unit = "1"
+encoding = "enum"
+enum = { ground = 0, air = 1 }
+true_is = "low"
+[[group.signal]]
+name = "N2"
+unit = "%"
+[[group.signal]]
+name = "EEC"
+unit = "1"
+encoding = "enum"
+enum = { off = 0, on = 1 }
+true_is = "high"
+[roles]
+wow_left = "WOW_L"
+n2_1 = "N2"
+eec_power_1 = "EEC"
+[[report]]
+name = "takeoff"
+phase = "takeoff"
+signals = ["N2"]
+min_s = 1.0
+"""
+
+
+def readings(signals: SignalSet, t_s: float, *rows: tuple[int, int, int]) -> Readings:
+    n = len(rows)
+    t_ns = round(t_s * 1e9) + np.arange(n, dtype=np.int64) * 100_000_000
+    raw = np.array(rows, dtype=np.int64)
+    return Readings(
+        signals.groups[0], np.arange(n), t_ns, raw, np.zeros((n, 0)), np.zeros((n, 3), np.uint8)
+    )
+
+
+def filled(quality: tuple[int, int, int], row: tuple[int, int, int]) -> Situation:
+    signals = parse_signal_set(SET, "small.toml")
+    table = SignalTable(signals)
+    batch = readings(signals, 1.0, row)
+    table.update(batch, batch.raw.astype(float), np.array([quality], np.uint8), now_ns=0)
+    return Situation(signals, table)
+
+
+def test_the_sense_of_a_discrete_is_applied_once() -> None:
+    on_ground = filled((0, 0, 0), (0, 60, 1))
+    assert on_ground.phase_inputs(0).wow_left is True
+    assert on_ground.gate_inputs(0).wow_left.value == 1.0
+    airborne = filled((0, 0, 0), (1, 60, 1))
+    assert airborne.phase_inputs(0).wow_left is False
+    assert airborne.gate_inputs(0).wow_left.value == 0.0
+
+
+def test_what_is_stale_or_not_bound_is_none() -> None:
+    situation = filled((0, 0, 0), (0, 60, 1))
+    later = situation.phase_inputs(10_000_000_000)
+    assert later.wow_left is None and later.n2_1 is None
+    assert situation.phase_inputs(0).wow_right is None
+    assert situation.gate_inputs(0).parking_brake.value is None
+
+
+def test_silence_of_an_engine_counts_only_with_its_eec_seen_without_power() -> None:
+    no_data = int(Quality.NO_DATA)
+    assert filled((0, no_data, 0), (0, 0, 0)).phase_inputs(0).engine_1_unpowered
+    assert not filled((0, no_data, 0), (0, 0, 1)).phase_inputs(0).engine_1_unpowered
+    assert not filled((0, no_data, no_data), (0, 0, 0)).phase_inputs(0).engine_1_unpowered
+    assert not filled((0, int(Quality.BAD), 0), (0, 0, 0)).phase_inputs(0).engine_1_unpowered
+
+
+def test_a_report_holds_the_extremes_of_good_samples_of_its_phase_only() -> None:
+    signals = parse_signal_set(SET, "small.toml")
+    reports = ReportCollector(signals)
+
+    def give(t_s: float, values: list[int], quality: int = 0) -> None:
+        batch = readings(signals, t_s, *[(0, v, 1) for v in values])
+        codes = np.zeros((len(values), 3), np.uint8)
+        codes[:, 1] = quality
+        reports.add(batch, batch.raw.astype(float), codes)
+
+    give(0.0, [99])  # taxi: not of this report
+    assert reports.step("takeoff", 1_000_000_000) == []
+    give(1.0, [90, 95])
+    give(2.0, [300], quality=int(Quality.BAD))
+    give(3.0, [91])
+    (report,) = reports.step("climb", 3_500_000_000)
+    assert report.values == {"N2": (90.0, 92.0, 95.0, 3)}
+    assert reports.step("takeoff", 9_000_000_000) == []
+    give(9.0, [1])
+    assert reports.step("climb", 9_500_000_000) == []  # shorter than min_s
