@@ -135,8 +135,8 @@ async def connect(config: GroundConfig, role: str, password: str, *, patient: bo
         try:
             await client.connect(
                 config.nats_url, user=role, password=password, name=f"ground-{role}",
-                inbox_prefix=f"_INBOX_{role}".encode(), connect_timeout=2, allow_reconnect=True,
-                max_reconnect_attempts=-1 if patient else 0,
+                inbox_prefix=f"_INBOX_{role}".encode(), connect_timeout=2, allow_reconnect=patient,
+                max_reconnect_attempts=-1,
                 reconnect_time_wait=CONNECT_WAIT_S,  # type: ignore[arg-type]  # it only sleeps
                 error_cb=on_error, disconnected_cb=on_disconnect, reconnected_cb=on_reconnect,
                 pending_size=8 << 20,

@@ -14,7 +14,7 @@ from pathlib import Path
 import msgspec
 
 from shared.errors import ConfigError
-from shared.topics import check_identifier
+from shared.topics import IDENTIFIER
 
 SEGMENT_BYTES_MAX = 64 << 20
 
@@ -108,7 +108,7 @@ def check_config(config: GroundConfig, where: str) -> None:
         if not ok:
             raise ConfigError(what, f"{where}: {key}", remedy)
 
-    check_identifier(config.operator, f"{where}: operator")
+    need_identifier(config.operator, f"{where}: operator")
     ports = {
         "nats.port": config.nats.port,
         "nats.mqtt_port": config.nats.mqtt_port,
@@ -127,6 +127,14 @@ def check_config(config: GroundConfig, where: str) -> None:
         ("settle_ms", ingest.settle_ms, 0, 600_000),
     ):
         need(low <= value <= high, f"{value} out of range", f"ingest.{key}", f"{low} to {high}")
+
+
+def need_identifier(text: str, where: str) -> None:
+    """ConfigError when a name in a file is no identifier."""
+    if not IDENTIFIER.match(text):
+        raise ConfigError(
+            f"{text[:40]!r} is not an identifier", where, "use 1 to 32 of A-Z a-z 0-9 _ -"
+        )
 
 
 def write_config(paths: Paths, config: GroundConfig) -> None:

@@ -152,17 +152,10 @@ def group_of(block: Block, signal_set: SignalSet) -> Group:
     return group
 
 
-def values_of(block: Block, group: Group, position: int) -> F64:
-    """Engineering values of one signal, shape (n,); NaN where quality is bad or no_data."""
-    signal = group.signal[position]
-    values = engineering(column_of(block, group, position), signal)
-    return np.where((block.quality[:, position] & 3) <= 1, values, np.nan)
-
-
 def column_of(block: Block, group: Group, position: int) -> npt.NDArray[Any]:
     """What the bus carried of one signal: int64, or float64 where that is its encoding."""
-    floats_before = int(group.is_f64[:position].sum())
-    if group.is_f64[position]:
+    floats_before = sum(s.encoding == "f64" for s in group.signal[:position])
+    if group.signal[position].encoding == "f64":
         return block.f64[:, floats_before]
     return block.raw[:, position - floats_before]
 

@@ -37,6 +37,7 @@ QUEUE_RECORDS_MAX = 4096
 BATCH_BYTES_MAX = 16 << 20
 CLIENT_PENDING_BYTES_MAX = 64 << 20  # nats-py drops beyond it; the aircraft sends again
 IDLE_S = 0.1  # how often acks, closures and alarms are looked at when nothing comes
+SETTLE_PERIOD_S = 0.1
 KEYS_AGE_S = 2.0  # how old the list of enrolled tails may be
 REFUSALS_LOGGED_PER_S = 5
 SIGNED_BYTES_SPARE = 200
@@ -82,6 +83,7 @@ class Ingest:
         self._keys_ns = -(1 << 62)
         self._queue: asyncio.Queue[tuple[str, bytes]] = asyncio.Queue(QUEUE_RECORDS_MAX)
         self._log_second, self._logged = 0, 0
+        self._settled_s = 0.0
         self.counters: Counter[str] = Counter()
         self.alarms = Alarms()
 
@@ -158,12 +160,16 @@ class Ingest:
                 self._disk_alarm(error.what, 0)
 
     async def _settle(self, committed: Committed | None) -> None:
-        """Late index entries and closures; what is left is done at the next step."""
-        if committed is None and self._ledger.waiting():
+        """Late index entries and closures, at most every SETTLE_PERIOD_S; the rest waits."""
+        self._closing.pending |= bool(committed and committed.flights)
+        if time.monotonic() - self._settled_s < SETTLE_PERIOD_S:
+            return
+        if self._ledger.waiting():
             self.counters["blocks_indexed_late"] += await asyncio.to_thread(self._ledger.reindex)
             self._closing.pending = True
-        elif (committed and committed.flights) or self._closing.pending:
+        elif self._closing.pending:
             await self._close()
+        self._settled_s = time.monotonic()
 
     def _sort(self, batch: list[tuple[str, bytes]]) -> tuple[list[Arrival], list[Greeting]]:
         arrivals: list[Arrival] = []

@@ -28,6 +28,7 @@ from shared.signals import Group, Signal, SignalSet
 POINTS_MAX = 10_000
 BLOCKS_MAX = 50_000
 """Of one query: 10 h of a 1 Hz group are 1,200, of a 50 Hz group 1,800 (20 s blocks)."""
+BLOCKS_AT_ONCE = 512
 CACHE_BYTES_MAX = 64 << 20
 F64 = npt.NDArray[np.float64]
 I64 = npt.NDArray[np.int64]
@@ -149,12 +150,16 @@ class Telemetry:
         low = np.searchsorted(edges, first, "right") - 1
         high = np.searchsorted(edges, last, "right") - 1
         whole = (low == high) & (low >= 0) & (high < points)
-        for k, (row, group, position) in enumerate(rows):
-            if whole[k]:
-                summary = np.frombuffer(row.summary, np.float64).reshape(-1, 4)[position]
-                _merge(table, low[k : k + 1], summary[None, :])
-            else:
-                self._merge_block(table, edges, self._block(row.place), group, position)
+        summaries = [
+            np.frombuffer(row.summary, np.float64).reshape(-1, 4)[position]
+            for (row, _, position), is_whole in zip(rows, whole, strict=True)
+            if is_whole
+        ]
+        if summaries:
+            _merge(table, low[whole], np.array(summaries))
+        cut = [rows[k] for k in np.flatnonzero(~whole).tolist()]
+        for k in range(0, len(cut), BLOCKS_AT_ONCE):
+            self._merge_cut(table, edges, cut[k : k + BLOCKS_AT_ONCE])
         filled = table[:, 3] > 0
         used = table[filled]
         return Buckets(
@@ -162,19 +167,22 @@ class Telemetry:
             used[:, 3].astype(np.int64),
         )  # fmt: skip
 
-    @staticmethod
-    def _merge_block(table: F64, edges: I64, block: Block, group: Group, position: int) -> None:
-        value = engineering(column_of(block, group, position), group.signal[position])
-        bucket = np.searchsorted(edges, block.t_ns, "right") - 1
-        used = (
-            ((block.quality[:, position] & 3) <= 1)
-            & np.isfinite(value) & (bucket >= 0) & (bucket < len(table))
-        )  # fmt: skip
-        value, bucket = value[used], bucket[used]
-        np.minimum.at(table[:, 0], bucket, value)
-        np.maximum.at(table[:, 1], bucket, value)
-        np.add.at(table[:, 2], bucket, value)
-        np.add.at(table[:, 3], bucket, 1.0)
+    def _merge_cut(
+        self, table: F64, edges: I64, rows: Sequence[tuple[BlockRow, Group, int]]
+    ) -> None:
+        """Samples of blocks that no single bucket covers."""
+        times, values = [], []
+        for row, group, position in rows:
+            block = self._block(row.place)
+            usable = (block.quality[:, position] & 3) <= 1
+            column = column_of(block, group, position)[usable]
+            times.append(block.t_ns[usable])
+            values.append(engineering(column, group.signal[position]))
+        t_ns, value = np.concatenate(times), np.concatenate(values)
+        bucket = np.searchsorted(edges, t_ns, "right") - 1
+        used = np.isfinite(value) & (bucket >= 0) & (bucket < len(table))
+        value = value[used]
+        _merge(table, bucket[used], np.column_stack((value, value, value, np.ones(len(value)))))
 
     def _block(self, place: Place) -> Block:
         with self._lock:
@@ -196,10 +204,11 @@ def _bytes(block: Block) -> int:
 
 
 def _merge(table: F64, bucket: npt.NDArray[np.intp], summary: F64) -> None:
-    table[bucket, 0] = np.minimum(table[bucket, 0], summary[:, 0])
-    table[bucket, 1] = np.maximum(table[bucket, 1], summary[:, 1])
-    table[bucket, 2] += summary[:, 2]
-    table[bucket, 3] += summary[:, 3]
+    """Put rows of (min, max, sum, n) into their buckets, of which some may come repeatedly."""
+    np.minimum.at(table[:, 0], bucket, summary[:, 0])
+    np.maximum.at(table[:, 1], bucket, summary[:, 1])
+    np.add.at(table[:, 2], bucket, summary[:, 2])
+    np.add.at(table[:, 3], bucket, summary[:, 3])
 
 
 def _position(signal_set: SignalSet, group: str, name: str) -> int:

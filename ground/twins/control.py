@@ -30,10 +30,10 @@ from sqlalchemy import (
     update,
 )
 
+from ground.config import need_identifier
 from ground.database import open_reader, open_writer
 from shared.errors import ConfigError
 from shared.identity import key_id
-from shared.topics import check_identifier
 
 METADATA = MetaData()
 SERVICES = ("ingest", "api", "worker")
@@ -137,8 +137,8 @@ def load_tail_file(path: Path) -> TailFile:
         raise ConfigError(f"cannot read: {error.strerror}", where, "check the path") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, msgspec.ValidationError) as error:
         raise ConfigError(str(error), where, "see docs/ground.md") from None
-    check_identifier(tail.operator, f"{where}: operator")
-    check_identifier(tail.tail, f"{where}: tail")
+    need_identifier(tail.operator, f"{where}: operator")
+    need_identifier(tail.tail, f"{where}: tail")
     if tail.tail in SERVICES:
         raise ConfigError(f"{tail.tail!r} is a service", f"{where}: tail", "name the aircraft")
     if not 1 <= len(tail.type) <= 64 or not 1 <= len(tail.registration) <= 16:
@@ -146,7 +146,7 @@ def load_tail_file(path: Path) -> TailFile:
     if len(tail.engines) > ENGINES_MAX:
         raise ConfigError("too many", f"{where}: engines", f"at most {ENGINES_MAX}")
     for engine in tail.engines:
-        check_identifier(engine.esn, f"{where}: engines.esn")
+        need_identifier(engine.esn, f"{where}: engines.esn")
     if len({engine.position for engine in tail.engines}) != len(tail.engines):
         raise ConfigError("two engines at one position", f"{where}: engines", "number them 1, 2, …")
     return tail
