@@ -121,7 +121,9 @@ async def connect(config: GroundConfig, role: str, password: str, *, patient: bo
     """A client of one of our processes. patient: wait for the broker instead of Unreachable."""
 
     async def on_error(error: Exception) -> None:
-        event("broker_error", level=logging.WARNING, error=str(error), kind=type(error).__name__)
+        if patient:  # the others raise it
+            what = str(error) or type(error).__name__
+            event("broker_error", level=logging.WARNING, error=what)
 
     async def on_disconnect() -> None:
         if not client.is_closed:
@@ -136,7 +138,7 @@ async def connect(config: GroundConfig, role: str, password: str, *, patient: bo
             await client.connect(
                 config.nats_url, user=role, password=password, name=f"ground-{role}",
                 inbox_prefix=f"_INBOX_{role}".encode(), connect_timeout=2, allow_reconnect=patient,
-                max_reconnect_attempts=-1,
+                max_reconnect_attempts=-1 if patient else 1,
                 reconnect_time_wait=CONNECT_WAIT_S,  # type: ignore[arg-type]  # it only sleeps
                 error_cb=on_error, disconnected_cb=on_disconnect, reconnected_cb=on_reconnect,
                 pending_size=8 << 20,
