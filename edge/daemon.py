@@ -58,8 +58,9 @@ from shared.phases import Phase
 LOOK_S = 0.2  # flight seconds between two looks at phase and gate: gate inputs come at 5 Hz
 STATUS_S, MAINTAIN_S, BUS_RETRY_S_MAX = 0.5, 2.0, 5.0  # wall
 DRAIN_S = 20.0  # how long an orderly stop waits for the ground to have everything, wall
+UNLINKED_S = 5.0  # … and how long without any link
 UNSTORED_MAX = 1024  # records that a full disk refused, kept to be tried again
-ALERTS_KEY, SET_KEY = "alerts", "signal-set"
+ALERTS_KEY, SET_KEY, OFFERS_KEY = "alerts", "signal-set", "offers"
 
 
 class Daemon:
@@ -119,6 +120,7 @@ class Daemon:
         self._tick_ms_max = 0.0
         self._status_file = StatusFile(settings.state_dir / "status.json")
         self._stop = asyncio.Event()
+        self._offers: tuple[str, ...] = ()
         self._background: set[asyncio.Task[None]] = set()
 
     async def run(self) -> int:
@@ -128,19 +130,20 @@ class Daemon:
             loop.add_signal_handler(number, self._stop.set)
         self._start()
         await self._load_live()
-        tasks = [
-            asyncio.create_task(self._supervised(name, work))
+        tasks = {
+            name: asyncio.create_task(self._supervised(name, work))
             for name, work in {
                 "bus": self._keep_bus_open, "tick": self._ticks, "worker": self._host.run,
                 "link": self._link.run, "status": self._statuses, "store": self._maintain,
                 "update": self._run_updates,
             }.items()
-        ]  # fmt: skip
+        }  # fmt: skip
         await self._stop.wait()
+        tasks["tick"].cancel()
         await self._leave()
-        for task in tasks:
+        for task in tasks.values():
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*tasks.values(), return_exceptions=True)
         self._source.close()
         self._status_file.write(self._status(0.0))
         self._outbox.close()
@@ -289,6 +292,7 @@ class Daemon:
     def _take_notice(self, notice: Notice) -> None:
         if self._updates is not None:
             self._updates.offer(notice.target)
+            self._keep_offers(self._updates)
 
     def _record_update(self, told: UpdateDecision) -> None:
         self._audit(
@@ -297,6 +301,14 @@ class Daemon:
                     "pending": str(told.is_pending).lower()},
         )  # fmt: skip
         self._link.kick()
+        if self._updates is not None:
+            self._keep_offers(self._updates)
+
+    def _keep_offers(self, updates: UpdateClient) -> None:
+        """What still waits for the gate outlives a restart."""
+        if updates.pending != self._offers:
+            self._offers = updates.pending
+            self._keep_on(self._outbox.put, OFFERS_KEY, msgspec.msgpack.encode(self._offers))
 
     # -- records
 
@@ -374,6 +386,10 @@ class Daemon:
             detail["quarantined"] = f"{opened.quarantined.name}: {opened.reason}"
         self._audit("boot", "started", subject=self._outbox.epoch, detail=detail)
         self._send_signal_set()
+        if self._updates is not None:
+            waiting = self._outbox.get(OFFERS_KEY) or msgspec.msgpack.encode([])
+            for target in msgspec.msgpack.decode(waiting, type=list[str]):
+                self._updates.offer(target)
 
     def _send_signal_set(self) -> None:
         """The set travels once an epoch, before the first block that uses it."""
@@ -470,10 +486,18 @@ class Daemon:
         transition = self._periods.machine.stop(self._table.t_event_ns)
         if transition is not None:
             self._keep_on(self._turn_over, transition)
+        await self._drain()
+
+    async def _drain(self) -> None:
+        """Until everything is safe, no link was up for a while, or the time is over."""
         loop = asyncio.get_running_loop()
-        deadline_s = loop.time() + DRAIN_S
-        while self._link.status.link != "none" and loop.time() < deadline_s:
-            if not any(self._outbox.stats().depth.values()):
+        start_s = linked_s = loop.time()
+        while any(self._outbox.stats().depth.values()):
+            now_s = loop.time()
+            if self._link.status.link != "none":
+                linked_s = now_s
+            if now_s - start_s > DRAIN_S or now_s - linked_s > UNLINKED_S:
+                event("edge.left", unsafe=sum(self._outbox.stats().depth.values()))
                 return
             self._link.kick()
             await asyncio.sleep(0.05)

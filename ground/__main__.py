@@ -7,7 +7,6 @@ Always holds: a user's mistake prints what, where and what to do, never a trace.
 from __future__ import annotations
 
 import argparse
-import asyncio
 import sys
 from pathlib import Path
 
@@ -60,6 +59,12 @@ def parser() -> argparse.ArgumentParser:
     offer = command("offer", "tell a tail that there may be a bundle for it")
     offer.add_argument("--tail", required=True)
     offer.add_argument("--target", required=True, help="name of the TUF target")
+    offer.add_argument(
+        "--wait-s",
+        type=float,
+        default=30.0,
+        help="how long to repeat it and wait for the tail's decision (default 30)",
+    )
     flights = command("flights", "list flights and ground periods")
     flights.add_argument("--tail", default="", help="of this tail only")
     flights.add_argument("--json", action="store_true")
@@ -118,7 +123,7 @@ def _run(arguments: argparse.Namespace) -> None:
             tools.enroll(paths, arguments.tail_file, arguments.device_pub, arguments.out,
                          replace_key=arguments.replace_key)  # fmt: skip
         elif name == "offer":
-            asyncio.run(tools.offer(paths, arguments.tail, arguments.target))
+            tools.print_offer(paths, arguments.tail, arguments.target, arguments.wait_s)
         elif name == "flights":
             tools.print_flights(paths, arguments.tail, as_json=arguments.json)
         else:

@@ -6,10 +6,11 @@ there; a private file has mode 0600.
 
 from __future__ import annotations
 
+import asyncio
 import json
 from pathlib import Path
 
-from ground.broker import connect, write_server_config
+from ground.broker import write_server_config
 from ground.config import (
     GroundConfig,
     HttpConfig,
@@ -23,14 +24,13 @@ from ground.database import open_reader, open_writer
 from ground.ingest.ledger import Ledger
 from ground.ingest.segments import SegmentReader, Segments
 from ground.lake.records import FlightRow, Records, iso
+from ground.offers import offer
 from ground.twins.control import Control, load_tail_file
 from shared.clock import SystemClock
 from shared.errors import ConfigError, Rejected
 from shared.identity import Signer, key_id
-from shared.messages import Closure, Notice, encode
-from shared.topics import check_identifier, subject
-
-TARGET_CHARS_MAX = 200
+from shared.messages import Closure
+from shared.topics import check_identifier
 
 
 def init(paths: Paths, operator: str, nats_port: int, mqtt_port: int, http_port: int) -> None:
@@ -90,22 +90,15 @@ def _public(path: Path) -> bytes:
     return public
 
 
-async def offer(paths: Paths, tail: str, target: str) -> None:
-    """Publish a notice. It reaches the tail only while it is connected; it is advice."""
-    config = load_config(paths)
-    control = Control.open(paths.control)
-    if tail not in control.device_keys():
-        raise Rejected("not enrolled", f"--tail {tail}", "enrol it first")
-    if not 1 <= len(target) <= TARGET_CHARS_MAX or not target.isprintable():
-        raise Rejected("not a target name", f"--target {target[:40]}", "as in the repository")
-    client = await connect(config, "api", control.password("api"), patient=False)
-    try:
-        message = encode(Notice(1, "offer", target, "operator"))
-        await client.publish(subject(config.operator, tail, "notice"), message)
-        await client.flush(5)
-    finally:
-        await client.close()
-    print(f"offered {target} to {tail}")
+def print_offer(paths: Paths, tail: str, target: str, wait_s: float) -> None:
+    """Offer a bundle, and say what the tail decided."""
+    decided = asyncio.run(offer(paths, tail, target, wait_s, SystemClock()))
+    if decided is None:
+        print(f"offered {target} to {tail}; not waiting for its answer")
+        return
+    print(f"{tail} in {decided.phase}: {decided.decision} {target}")
+    for reason in decided.reasons:
+        print(f"  {reason}")
 
 
 def print_flights(paths: Paths, tail: str, *, as_json: bool) -> None:

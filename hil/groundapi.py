@@ -51,6 +51,16 @@ class GroundApi:
     async def flight(self, flight: str, leaf: str, **query: str | int) -> dict[str, Any]:
         return await self.get(f"/v1/flights/{flight}/{leaf}", **query)
 
+    async def duplicates(self) -> int:
+        """Records that came again and were not counted twice, since ingest last started."""
+        try:
+            answer = await self._client.get("/metrics")
+            answer.raise_for_status()
+        except httpx.HTTPError as error:
+            raise Unreachable(str(error), "/metrics", "read the ground's log") from None
+        found = re.search(r"^tailtwin_ingest_records_duplicate_total (\d+)$", answer.text, re.M)
+        return int(found[1]) if found else 0
+
     async def is_settled(self) -> bool:
         """Every period has a closure of which the lake holds the current flight file.
 

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
@@ -132,8 +131,8 @@ def _figure(pictures: Pictures) -> go.Figure:
         height=290 * rows,
         template="plotly_white",
         hovermode="x",
-        margin={"l": 70, "r": 70, "t": 50, "b": 50},
-        legend={"orientation": "h", "y": 1.03},
+        margin={"l": 70, "r": 70, "t": 130, "b": 50},
+        legend={"orientation": "h", "yref": "container", "y": 0.995, "yanchor": "top"},
     )
     return figure
 
@@ -297,7 +296,7 @@ def _gate(figure: go.Figure, pictures: Pictures, minutes: _Minutes, row: int) ->
         go.Scatter(
             x=[minutes(t) for t, *_ in pictures.updates],
             y=[0.5] * len(pictures.updates),
-            text=[f"{decision}" for _, _, decision, _ in pictures.updates],
+            text=_labels(pictures.updates),
             customdata=[
                 f"{bundle}: {decision}<br>{reasons}"
                 for _, bundle, decision, reasons in pictures.updates
@@ -325,10 +324,14 @@ def _gate(figure: go.Figure, pictures: Pictures, minutes: _Minutes, row: int) ->
     )
 
 
-def down_sampled(t_ns: np.ndarray, values: np.ndarray, points: int) -> tuple[list[int], list[Any]]:
-    """Every k-th point, for drawing."""
-    step = max(1, len(t_ns) // points)
-    return [int(t) for t in t_ns[::step]], [float(v) for v in values[::step]]
+def _labels(updates: list[tuple[int, str, str, str]]) -> list[str]:
+    """The decision beside each mark; of those within a minute of each other only the last."""
+    order = sorted(range(len(updates)), key=lambda i: updates[i][0])
+    labels = [""] * len(updates)
+    for i, later in itertools.zip_longest(order, order[1:]):
+        if later is None or updates[later][0] - updates[i][0] > 60e9:
+            labels[i] = updates[i][2]
+    return labels
 
 
 def _table(head: list[str], rows: list[list[str]]) -> str:

@@ -57,7 +57,7 @@ class Answers:
     kpis: list[dict[str, Any]] = field(default_factory=list)
     state: dict[str, Any] = field(default_factory=dict)
     duplicates: int | None = None
-    """Records that came again and were not counted twice, of the whole run."""
+    """Records that came again and were not counted twice, since ingest last started."""
 
 
 async def judge(run: Run, api: GroundApi) -> dict[str, Any]:
@@ -91,6 +91,7 @@ async def ask(api: GroundApi) -> Answers:
     found.alerts = (await api.twin("alerts", limit=1000))["items"]
     found.updates = (await api.twin("updates", limit=1000))["items"]
     found.state = await api.twin("state")
+    found.duplicates = await api.duplicates()
     return found
 
 
@@ -207,7 +208,7 @@ def _flight(
         "records_made": made,
         "records_in_ledger": None if made is None else made - closure["records_missing"],
         "lost": score.lost if score else 0,
-        "duplicates_refused": answers.duplicates,
+        "duplicates_refused": answers.duplicates if period["kind"] == "flight" else None,
         "dropped_by_retention": 0 if manifest else None,
         "recorder_outages": manifest["outages"] if manifest else [],
         "kills": [

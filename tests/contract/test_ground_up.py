@@ -115,7 +115,7 @@ def test_a_record_in_is_an_answer_out(up: Up) -> None:
 
             await link.client.subscribe(subject(OPERATOR, TAIL, "notice"), cb=on_notice)
             await link.client.flush()
-            offer = ["offer", "--state", str(site.paths.state), "--tail", TAIL]
+            offer = ["offer", "--state", str(site.paths.state), "--tail", TAIL, "--wait-s", "0"]
             assert await asyncio.to_thread(main, [*offer, "--target", "egt-2.tar.zst"]) == 0
             await wait_for(lambda: bool(notices))
             assert notices == [Notice(1, "offer", "egt-2.tar.zst", "operator")]

@@ -28,8 +28,9 @@ def test_cut_links_lose_nothing_and_a_bundle_is_refused_in_the_air_and_taken_at_
     report = fly(
         hop(
             Event(phase=Phase.TAXI_OUT, after_s=5, action="cut", for_s=60),
-            Event(phase=Phase.DESCENT, after_s=5, action="cut", for_s=60),
-            Event(phase=Phase.CLIMB, after_s=40, action="offer", bundle="egt_rom_v2"),
+            Event(phase=Phase.CLIMB, after_s=5, action="offer", bundle="egt_rom_v2"),
+            Event(phase=Phase.APPROACH, after_s=20, action="cut", for_s=60),
+            parked_s=150.0,
             expect=Expect(refused=("egt_rom_v2",), activated=("egt_rom_v2",)),
         ),
         tmp_path,
@@ -54,7 +55,7 @@ def test_power_cut_at_the_stand_before_the_manifest_still_closes_the_flight(tmp_
     report = fly(hop(kill, parked_s=150.0, expect=Expect(outages=1)), tmp_path)
     assert failed(report) == []
     flight = next(f for f in report["flights"] if f["kind"] == "flight")
-    assert flight["oooi"]["in_"] is not None
+    assert flight["oooi"]["in"] is not None
 
 
 def test_ingest_killed_mid_flight_and_the_broker_restarted_empty_cost_nothing(
