@@ -29,16 +29,18 @@ check: $(READY) ## ruff, mypy strict, import-linter
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 
-bench: $(READY) ## figures at 1 x real time beside the budget, and the codec comparison (6 minutes)
+bench: $(READY) ## figures at 1 x real time beside the budget, alert latency, codecs (9 minutes)
 	@$(BIN)/python -m bench.codec
-	@$(BIN)/tailtwin-hil run hil/scenarios/bench.toml --out var/bench
+	@$(BIN)/tailtwin-hil run hil/scenarios/bench.toml --out var/bench/budget
+	@$(BIN)/tailtwin-hil run hil/scenarios/storm.toml --out var/bench/storm
 
 soak: $(READY) ## five healthy flights with other seeds: no alert may arise (20 minutes)
 	@for seed in 31 32 33 34 35; do \
 	  $(BIN)/tailtwin-hil run hil/scenarios/healthy.toml --seed $$seed --out var/healthy-$$seed || exit 1; done
 
-fit: $(READY) ## fit the models' baselines again from healthy flights (10 minutes)
-	@$(BIN)/python -m hil.fit --help
+fit: $(READY) ## fit both baselines again from healthy flights (15 minutes; rewrites firmware_profiles/models)
+	@for v in v1 v2; do $(BIN)/python -m hil.fit fit firmware_profiles/models/egt_rom_$$v.toml \
+	  --out firmware_profiles/models/egt_rom_$$v.json --cache var/cache || exit 1; done
 
 clean: ## remove what was made, the environment included
 	rm -rf .venv var build *.egg-info

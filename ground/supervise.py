@@ -124,7 +124,7 @@ def _children(paths: Paths, tuf_repo: Path | None) -> list[Child]:
 
     def own(name: str, *more: str) -> Child:
         return Child(
-            name, [sys.executable, "-m", "ground", name, "--state", str(paths.state), *more]
+            name, [sys.executable, "-P", "-m", "ground", name, "--state", str(paths.state), *more]
         )
 
     return [

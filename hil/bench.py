@@ -128,7 +128,7 @@ class Bench:
         if scenario.play_s is not None:
             until_s = start_s + scenario.play_s
         command = [
-            sys.executable, "-m", "hil.bus.publish", "--flight", str(self._folder / "flight.npz"),
+            sys.executable, "-P", "-m", "hil.bus.publish", "--flight", str(self._folder / "flight.npz"),
             "--signals", str(self.rig.signal_set), "--port", str(self.rig.bus_port),
             "--rate", str(scenario.rate), "--start-s", str(start_s), "--until-s", str(until_s),
         ]  # fmt: skip

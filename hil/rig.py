@@ -142,7 +142,7 @@ class Rig:
         for name in names:
             declaration = find_declaration(name)
             out = await run_once(
-                sys.executable, "-m", "hil.fit", "bundle", str(declaration), "--out", str(bundles),
+                sys.executable, "-P", "-m", "hil.fit", "bundle", str(declaration), "--out", str(bundles),
                 log=self.log,
             )  # fmt: skip
             file = Path(out.strip().splitlines()[-1])

@@ -209,7 +209,10 @@ def _flight(
         "records_in_ledger": None if made is None else made - closure["records_missing"],
         "lost": score.lost if score else 0,
         "duplicates_refused": answers.duplicates if period["kind"] == "flight" else None,
-        "dropped_by_retention": 0 if manifest else None,
+        "dropped_by_retention": sum(
+            gap["missing"] for gap in closure["gaps"]
+            if gap["kind"] == "records" and str(gap["cause"]).startswith("dropped")
+        ),
         "recorder_outages": manifest["outages"] if manifest else [],
         "kills": [
             {"program": k.program, "t_event": k.t_event_ns} for k in run.log.kills

@@ -33,6 +33,10 @@ class Observation:
         return self.quality & 3 == Quality.NO_DATA
 
 
+UNSEEN = Observation(None, code(Quality.BAD, Reason.STALE), 1 << 62)
+"""Of a signal that no reading has brought yet; the age is the gate's own NEVER_NS."""
+
+
 class SignalTable:
     """Last value, quality and arrival of every signal, by position."""
 
@@ -83,6 +87,8 @@ class SignalTable:
     def observe(self, name: str, now_ns: int) -> Observation:
         """One signal as of `now_ns`."""
         i = self.index[name]
+        if self.arrival_ns[i] == NEVER_NS:
+            return UNSEEN
         age_ns = int(now_ns - self.arrival_ns[i] + self._latency_ns[i])
         if age_ns > self._age_max_ns[i]:
             return Observation(None, code(Quality.BAD, Reason.STALE), age_ns)

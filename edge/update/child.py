@@ -43,7 +43,7 @@ class FetchChild:
         deadline_s: float = DEADLINE_S,
         bytes_max: int = BUNDLE_BYTES_MAX,
         ground_time_ns: Callable[[], int | None] = lambda: None,
-        command: tuple[str, ...] = (sys.executable, "-m", "edge.update.client"),
+        command: tuple[str, ...] = (sys.executable, "-P", "-m", "edge.update.client"),
     ) -> None:
         self._folder, self._url, self._aircraft = folder, url, aircraft
         self._deadline_s, self._bytes_max = deadline_s, bytes_max
