@@ -144,12 +144,16 @@ class Bench:
             ((self._phase_s(e.phase) + e.after_s, i, e) for i, e in enumerate(scenario.event)),
             key=lambda item: item[:2],
         )
+        self.rig.edge.sample()
+        cpu_s, wall_s = self.rig.edge.cpu_s, time.monotonic()
         while not reading.done():
             while waiting and self._playing.said and self._playing.flight_s >= waiting[0][0]:
                 self._spawn(self._do(waiting.pop(0)[2]))
             self._look()
             await asyncio.sleep(LOOK_S)
         await reading
+        self.log.cpu_s = self.rig.edge.cpu_s - cpu_s
+        self.log.played_wall_s = time.monotonic() - wall_s
         await asyncio.gather(*self._tasks)
         if self._playing.final is None:
             raise Unreachable("the player ended early", str(child.log), "read its log")

@@ -65,3 +65,6 @@ class RunLog:
     offers: list[tuple[int, str]] = field(default_factory=list)
     """(event time ns, bundle)."""
     notes: list[str] = field(default_factory=list)
+    cpu_s: float | None = None
+    """CPU of all edge processes while the flight was played; its wall time beside it."""
+    played_wall_s: float | None = None

@@ -125,8 +125,9 @@ def _report(
     scenario, log = run.scenario, run.log
     recorded = max(1, whole.published - whole.in_outage)
     bytes_up = run.rig.air.bytes_up + run.rig.stand.bytes_up
-    first, last = (log.samples[0], log.samples[-1]) if log.samples else (None, None)
-    wall_s = last.wall_s - first.wall_s if first and last else 0.0
+    busy = None
+    if log.cpu_s is not None and log.played_wall_s:
+        busy = round(100 * log.cpu_s / log.played_wall_s, 1)
     return {
         "scenario": {"name": scenario.name, "seed": scenario.seed, "rate": scenario.rate,
                      "mission": scenario.mission},
@@ -141,7 +142,7 @@ def _report(
              "reasons": u["reasons"], "step": u["detail"].get("step")} for u in answers.updates
         ],
         "edge": {
-            "cpu_percent_of_one_core": round(100 * run.rig.edge.cpu_s / wall_s, 1) if wall_s else None,
+            "cpu_percent_of_one_core": busy,
             "rss_peak_mb": round(run.rig.edge.rss_peak_bytes / 1e6, 1),
             "storage_peak_mb": round(run.storage_peak / 1e6, 2),
             "msgs_per_s": _mean([s.messages_per_s for s in log.samples if s.alive]),

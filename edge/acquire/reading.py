@@ -37,16 +37,25 @@ class ReadingDecoder:
     def __init__(self, signals: SignalSet) -> None:
         self._groups = signals.groups
         self._hash = np.uint64(signals.bus_hash)
+        self._waiting: dict[int, list[bytes]] = {}
         self.refused: Counter[str] = Counter()
+
+    def push(self, payloads: list[bytes]) -> None:
+        """Take drained payloads; they wait, by group, until they are pulled."""
+        for payload in payloads:
+            index = payload[GROUP_BYTE] if len(payload) >= HEADER_BYTES else -1
+            self._waiting.setdefault(index, []).append(payload)
+
+    def pull(self, only: frozenset[int] | None = None) -> list[Readings]:
+        """The readings that wait, one batch a group; `only` of these group indices, or of all."""
+        due = [index for index in self._waiting if only is None or index in only]
+        batches = [self._decode_group(index, self._waiting.pop(index)) for index in due]
+        return [batch for batch in batches if batch is not None]
 
     def decode(self, payloads: list[bytes]) -> list[Readings]:
         """The readings of a drained batch, one entry a group."""
-        by_group: dict[int, list[bytes]] = {}
-        for payload in payloads:
-            index = payload[GROUP_BYTE] if len(payload) >= HEADER_BYTES else -1
-            by_group.setdefault(index, []).append(payload)
-        batches = (self._decode_group(index, rows) for index, rows in by_group.items())
-        return [batch for batch in batches if batch is not None]
+        self.push(payloads)
+        return self.pull()
 
     def _decode_group(self, index: int, rows: list[bytes]) -> Readings | None:
         if not 0 <= index < len(self._groups):

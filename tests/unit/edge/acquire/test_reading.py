@@ -132,3 +132,14 @@ def test_a_signal_is_good_only_while_it_is_young_and_moving_in_time(signals: Sig
     assert table.observe("ALT", 401_000_000).value is None
     table.update(batch, values, quality, now_ns=500_000_000)  # the same reading again: frozen bus
     assert table.observe("ALT", 500_000_000).value is None
+
+
+def test_groups_wait_until_they_are_pulled_and_keep_their_order(signals: SignalSet) -> None:
+    decoder = ReadingDecoder(signals)
+    rows = split(signals, readings(signals, [1, 2, 3]))
+    decoder.push(rows[:1])
+    assert decoder.pull(frozenset({5})) == []
+    decoder.push(rows[1:])
+    (batch,) = decoder.pull(frozenset({0}))
+    assert batch.raw[:, 0].tolist() == [1, 2, 3]
+    assert decoder.pull() == []
