@@ -282,6 +282,8 @@ def _load_last(outbox: Outbox) -> dict[str, tuple[int, int]]:
 
 def _unpack_entry(data: bytes) -> _Entry | None:
     try:
+        if zstandard.frame_content_size(data) > JOURNAL_BYTES_MAX:
+            return None
         plain = zstandard.ZstdDecompressor().decompress(data, max_output_size=JOURNAL_BYTES_MAX)
         return msgspec.msgpack.decode(plain, type=_Entry)
     except (zstandard.ZstdError, msgspec.DecodeError, UnicodeDecodeError):

@@ -202,6 +202,9 @@ def _unpack_words(data: bytes, count: int, codec: Codec) -> npt.NDArray[np.uint6
         if progress.n_processed != count or not progress.finished:
             raise ValueError("value count differs")
         return words.astype(np.uint64)
+    # a declared size is believed by python-zstandard whatever max_output_size says
+    if zstandard.frame_content_size(data[1:]) not in (count * width, -1):
+        raise ValueError("value count differs")
     flat = zstandard.ZstdDecompressor().decompress(data[1:], max_output_size=count * width)
     if len(flat) != count * width:
         raise ValueError("value count differs")

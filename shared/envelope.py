@@ -13,6 +13,7 @@ import zlib
 
 import msgspec
 
+from shared.bounds import Count, Int62, Octet
 from shared.errors import Rejected
 from shared.topics import CLASSES, IDENTIFIER
 
@@ -28,21 +29,21 @@ TIME_NONE, TIME_BUS, TIME_TRUSTED = 0, 1, 2
 class Envelope(msgspec.Struct, frozen=True, array_like=True):
     """One record: `(tail, epoch, stream, seq)` is its identity. `flight` names its period."""
 
-    v: int
+    v: Count
     operator: str
     tail: str
     epoch: str
     stream: str
-    seq: int
+    seq: Count
     cls: str
     flight: str
-    t_event_ns: int
-    t_quality: int
+    t_event_ns: Int62
+    t_quality: Octet
     schema: str
     codec: str
     sha256: bytes
     payload: bytes
-    crc32: int = 0
+    crc32: Count = 0
     """Of every field before `payload`, in MessagePack: a flipped bit in an identity must not make
     another record of it."""
 
@@ -61,8 +62,10 @@ def seal(
     *, operator: str, tail: str, epoch: str, stream: str, seq: int, cls: str, flight: str,
     t_event_ns: int, t_quality: int, schema: str, codec: str, payload: bytes,
 ) -> tuple[Envelope, bytes]:  # fmt: skip
-    """The envelope of a payload of at most PAYLOAD_BYTES_MAX, and its sealed bytes."""
-    assert cls in CLASSES and len(payload) <= PAYLOAD_BYTES_MAX
+    """The envelope and its sealed bytes; Rejected for a payload over PAYLOAD_BYTES_MAX."""
+    assert cls in CLASSES
+    if len(payload) > PAYLOAD_BYTES_MAX:
+        raise Rejected(f"{len(payload)} bytes, over the cap of {PAYLOAD_BYTES_MAX}", stream)
     head = (
         VERSION, operator, tail, epoch, stream, seq, cls, flight, t_event_ns, t_quality,
         schema, codec, hashlib.sha256(payload).digest(),
@@ -77,7 +80,7 @@ def open_envelope(data: bytes, where: str = "envelope") -> Envelope:
         raise Rejected(f"{len(data)} bytes, over the cap of {ENVELOPE_BYTES_MAX}", where)
     try:
         envelope = _DECODER.decode(data)
-    except (msgspec.DecodeError, msgspec.ValidationError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Rejected(f"not an envelope: {_version_note(data) or error}", where) from None
     if envelope.v != VERSION:
         raise Rejected(f"envelope version {envelope.v}; this program reads {VERSION}", where)
@@ -104,6 +107,6 @@ def _version_note(data: bytes) -> str:
     """`envelope version 9 …` when that is why decoding failed."""
     try:
         version = msgspec.msgpack.decode(_VERSION.decode(data)[0], type=int)
-    except (msgspec.DecodeError, UnicodeDecodeError, IndexError):
+    except (msgspec.DecodeError, UnicodeDecodeError, IndexError, RecursionError):
         return ""
     return "" if version == VERSION else f"envelope version {version}; this program reads {VERSION}"

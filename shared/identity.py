@@ -92,7 +92,7 @@ def verify(domain: Domain, data: bytes, public: bytes, where: str) -> bytes:
         Ed25519PublicKey.from_public_bytes(public).verify(
             signed.signature, _message(domain, signed.body)
         )
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Rejected(f"not a signed message: {error}", where) from None
     except (InvalidSignature, ValueError):
         raise Rejected(

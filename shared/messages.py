@@ -11,6 +11,7 @@ from typing import Literal, TypeVar
 
 import msgspec
 
+from shared.bounds import Count, Int62, Octet
 from shared.errors import Rejected
 
 CONTROL_BYTES_MAX = 64 * 1024
@@ -21,16 +22,16 @@ RANGES_MAX = 64
 class StreamPosition(msgspec.Struct, frozen=True, array_like=True):
     """What an outbox holds of one stream: seq in [first_held, next_seq)."""
 
-    first_held: int
-    next_seq: int
+    first_held: Count
+    next_seq: Count
 
 
 class Hello(msgspec.Struct, frozen=True, array_like=True):
     """First message of every connection."""
 
-    v: int
+    v: Octet
     nonce: bytes
-    boot: int
+    boot: Count
     epoch: str
     streams: dict[str, StreamPosition]
 
@@ -38,8 +39,8 @@ class Hello(msgspec.Struct, frozen=True, array_like=True):
 class Coverage(msgspec.Struct, frozen=True, array_like=True):
     """Every seq below `up_to`, and at most 64 ranges [low, high) above it, lowest first."""
 
-    up_to: int
-    ranges: list[tuple[int, int]] = []
+    up_to: Count
+    ranges: list[tuple[Count, Count]] = []
 
 
 class Ack(msgspec.Struct, frozen=True, array_like=True):
@@ -48,20 +49,20 @@ class Ack(msgspec.Struct, frozen=True, array_like=True):
     nonce: of the hello it answers, empty otherwise. ledger: identity of the ground's ledger.
     """
 
-    v: int
+    v: Octet
     tail: str
     epoch: str
     ledger: str
     nonce: bytes
     received: dict[str, Coverage]
     safe: dict[str, Coverage]
-    t_ground_ns: int
+    t_ground_ns: Int62
 
 
 class Notice(msgspec.Struct, frozen=True, array_like=True):
     """The ground wants the tail to look at a bundle. Advice only: TUF decides what it is."""
 
-    v: int
+    v: Octet
     kind: Literal["offer"]
     target: str
     by: str = ""
@@ -72,17 +73,17 @@ class PartStream(msgspec.Struct, frozen=True):
 
     epoch: str
     stream: str
-    low: int
-    high: int
+    low: Count
+    high: Count
 
 
 class GroupCount(msgspec.Struct, frozen=True):
     """Readings recorded of one group in a period, over all its parts."""
 
     group: str
-    readings: int
-    t_first_ns: int
-    t_last_ns: int
+    readings: Count
+    t_first_ns: Int62
+    t_last_ns: Int62
 
 
 class Outage(msgspec.Struct, frozen=True):
@@ -93,37 +94,37 @@ class Outage(msgspec.Struct, frozen=True):
     """
 
     group: str
-    start_ns: int
-    end_ns: int
-    missing: int
+    start_ns: Int62
+    end_ns: Int62
+    missing: Int62
     cause: Literal["recorder_down", "bus_gap"]
 
 
 class Oooi(msgspec.Struct, frozen=True):
     """Out, off, on, in; event time, ns; null when it has not happened or was not seen."""
 
-    out_ns: int | None = None
-    off_ns: int | None = None
-    on_ns: int | None = None
-    in_ns: int | None = None
+    out_ns: Int62 | None = None
+    off_ns: Int62 | None = None
+    on_ns: Int62 | None = None
+    in_ns: Int62 | None = None
 
 
 class Manifest(msgspec.Struct, frozen=True):
     """What the aircraft says it recorded in one period. Travels signed, domain `manifest`."""
 
-    v: int
+    v: Octet
     operator: str
     tail: str
     flight: str
     kind: Literal["flight", "ground"]
-    leg: int
-    opened_ns: int
-    closed_ns: int
+    leg: Count
+    opened_ns: Int62
+    closed_ns: Int62
     oooi: Oooi
     parts: list[PartStream]
     groups: list[GroupCount]
     outages: list[Outage]
-    boots: list[int]
+    boots: list[Count]
     set_sha256: bytes
     bundles: list[str]
     esns: list[str]
@@ -136,11 +137,11 @@ class Gap(msgspec.Struct, frozen=True):
     name: str
     """Stream of the records, or group of the readings."""
     epoch: str = ""
-    low: int = 0
-    high: int = 0
+    low: Count = 0
+    high: Count = 0
     start_ns: int = 0
     end_ns: int = 0
-    missing: int = 0
+    missing: Int62 = 0
     cause: str = ""
 
 
@@ -150,42 +151,42 @@ class Closure(msgspec.Struct, frozen=True):
     state: `complete` when no gap at all is known; `gaps` names every one, outages included.
     """
 
-    v: int
+    v: Octet
     operator: str
     tail: str
     flight: str
     kind: Literal["flight", "ground"]
-    revision: int
+    revision: Count
     state: Literal["open", "complete", "gaps", "abandoned"]
-    records: int
-    records_missing: int
+    records: Count
+    records_missing: Count
     gaps: list[Gap]
     manifest_sha256: bytes
-    t_ground_ns: int
+    t_ground_ns: Int62
 
 
 class Alert(msgspec.Struct, frozen=True, kw_only=True):
     """One change of one alert instance. `trigger` is (group, bus counter) of its reading."""
 
-    v: int = 1
+    v: Octet = 1
     id: str
     name: str
     fault_code: str
     change: Literal["onset", "clear", "suppressed"]
     severity: str
     ata: str = ""
-    onset_ns: int
-    clear_ns: int | None = None
+    onset_ns: Int62
+    clear_ns: Int62 | None = None
     signal: str = ""
     unit: str = ""
     value: float
     threshold: float
-    occurrences: int = 1
-    suppressed: int = 0
+    occurrences: Count = 1
+    suppressed: Count = 0
     esn: str = ""
     bundle: str = ""
     phase: str = ""
-    trigger: tuple[str, int] | None = None
+    trigger: tuple[str, Count] | None = None
 
 
 class Drop(msgspec.Struct, frozen=True):
@@ -194,10 +195,10 @@ class Drop(msgspec.Struct, frozen=True):
     epoch: of the records, when it is not the one the drop record itself is in; else empty.
     """
 
-    v: int
+    v: Octet
     stream: str
-    low: int
-    high: int
+    low: Count
+    high: Count
     sha256: list[bytes]
     reason: str
     epoch: str = ""
@@ -206,7 +207,7 @@ class Drop(msgspec.Struct, frozen=True):
 class State(msgspec.Struct, frozen=True, kw_only=True):
     """Where the aircraft is and what runs aboard; sent on change and once a minute."""
 
-    v: int = 1
+    v: Octet = 1
     phase: str
     confidence: str
     gate_open: bool
@@ -217,10 +218,10 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
     alerts: list[str]
     """Instances that stand, by name and ESN."""
     worker: str
-    boot: int
-    outbox_records: int
-    outbox_bytes: int
-    oldest_unsafe_ns: int | None
+    boot: Count
+    outbox_records: Count
+    outbox_bytes: Count
+    oldest_unsafe_ns: Int62 | None
     esns: list[str]
 
 
@@ -234,16 +235,16 @@ class KpiSeries(msgspec.Struct, frozen=True, kw_only=True):
     esn: str
     unit: str
     lsb: float
-    measured: list[int | None]
-    predicted: list[int | None]
+    measured: list[Int62 | None]
+    predicted: list[Int62 | None]
 
 
 class Kpi(msgspec.Struct, frozen=True, kw_only=True):
     """Model outputs of one window."""
 
-    v: int = 1
+    v: Octet = 1
     bundle: str
-    t0_ns: int
+    t0_ns: Int62
     step_s: float
     series: list[KpiSeries]
 
@@ -251,18 +252,18 @@ class Kpi(msgspec.Struct, frozen=True, kw_only=True):
 class Report(msgspec.Struct, frozen=True, kw_only=True):
     """A report by rule of the signal set: per signal (min, mean, max, n) over its window."""
 
-    v: int = 1
+    v: Octet = 1
     name: str
     phase: str
-    start_ns: int
-    end_ns: int
-    values: dict[str, tuple[float, float, float, int]]
+    start_ns: Int62
+    end_ns: Int62
+    values: dict[str, tuple[float, float, float, Count]]
 
 
 class Audit(msgspec.Struct, frozen=True, kw_only=True):
     """One decision. `previous` is the sha-256 of the payload of the audit record before it."""
 
-    v: int = 1
+    v: Octet = 1
     previous: bytes
     kind: str
     """`update`, `gate`, `boot`, `period`, `worker`, `link`, …"""
@@ -287,5 +288,5 @@ def decode(kind: type[T], data: bytes, where: str, bytes_max: int = CONTROL_BYTE
         raise Rejected(f"{len(data)} bytes, over the cap of {bytes_max}", where)
     try:
         return msgspec.msgpack.decode(data, type=kind)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Rejected(f"not a {kind.__name__.lower()}: {error}", where) from None

@@ -18,6 +18,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from shared.bounds import Count, Int32, Octet
 from shared.errors import ConfigError
 from shared.topics import check_identifier
 
@@ -52,7 +53,7 @@ class Signal(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     """Plausible engineering values; outside is quality `bad(range)`."""
     rate_max: float | None = None
     """Largest plausible change, unit/s; beyond it is `suspect(rate)`."""
-    enum: dict[str, int] = {}
+    enum: dict[str, Int32] = {}
     age_max_s: float | None = None
     """Older than this is stale; at least two periods, at most 3 s. Default: the larger of two
     periods and 0.4 s, at most 3 s (assumption)."""
@@ -64,7 +65,7 @@ class Signal(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     bus: str = ""
     label: str = ""
     sdi: str = ""
-    source_priority: int = 1
+    source_priority: Octet = 1
     redundant_of: str = ""
     calibration: tuple[tuple[float, float], ...] = ()
     criticality: Literal["info", "monitor", "gate"] = "info"
@@ -137,12 +138,12 @@ class Exceedance(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     direction: Literal["high", "low"] = "high"
     phases: tuple[str, ...] = ()
     """Phases in which it may arise; empty means all."""
-    rate_per_hour_max: int = 60
+    rate_per_hour_max: Count = 60
 
 
 class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     name: str
-    version: int
+    version: Count
     airframe: str
     group: tuple[Group, ...]
     description: str = ""
@@ -200,8 +201,8 @@ def parse_signal_set(text: bytes, where: str) -> SignalSet:
         raise ConfigError(f"larger than {SET_BYTES_MAX} bytes", where, "split the airframe")
     try:
         file = msgspec.convert(tomllib.loads(text.decode()), _File)
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, msgspec.ValidationError) as error:
-        raise ConfigError(str(error), where, "see docs/signal-set.md") from None
+    except (ValueError, OverflowError, RecursionError, msgspec.ValidationError) as error:
+        raise ConfigError(str(error)[:300], where, "see docs/signal-set.md") from None
     _check(file, where)
     return SignalSet(file, text)
 

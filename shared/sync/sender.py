@@ -2,10 +2,14 @@
 
 In: a store of sealed records, connections, acks, monotonic time. Out: the next message to
 publish, and what to make of each ack. Always holds: nothing but hellos goes out before the
-ground answered this connection's nonce; a record that an ack called received is not sent again
+ground answered this connection's nonce, and only acks that carry it count, so that none from
+before can be replayed; what an ack says is cut to what was made, and safe to received; a record that an ack called received is not sent again
 unless a later hello's answer takes that back (the ground lost it and still can have it); in
 flight are at most 16 kB or 2 s at the link's cap, alerts have 16 kB of their own on top and
 wait for nobody; nothing is deleted here.
+
+A record over the window waits for another link, and the rest of its stream with it: going on
+behind it would leave holes, and beyond RANGES_MAX of them acks no longer reach what was sent.
 
 Epochs. A store may still hold records of epochs before its current one. Each epoch held gets
 its own hello, all under the connection's one nonce, the current epoch's last, so that the last
@@ -27,6 +31,7 @@ from typing import Protocol
 
 import msgspec
 
+from shared.envelope import SEQ_MAX
 from shared.errors import Rejected
 from shared.messages import Ack, Hello, StreamPosition, encode
 from shared.sync.ranges import RangeSet
@@ -190,9 +195,9 @@ class Sender:
         self._cursors: dict[Key, int] = {}
         self._queues: dict[str, deque[Held]] = {cls: deque() for cls in CLASSES}
         self._sent_ns: dict[Key, dict[int, int]] = {}
-        self._too_big = 0
+        self._too_big: dict[Key, int] = {}
         self._blocked_ns = 0
-        self._heard_ns = now_ns
+        self._owed_ns: int | None = now_ns
 
     def on_disconnect(self) -> None:
         """Nothing is in flight any more."""
@@ -209,14 +214,14 @@ class Sender:
 
     @property
     def too_big(self) -> int:
-        """Records passed over on this connection, since its window is too small for them."""
-        return self._too_big if self._connected else 0
+        """Streams that wait on this connection, since its window is too small for a record."""
+        return len(self._too_big) if self._connected else 0
 
     def silent_ns(self, now_ns: int) -> int:
         """How long the ground has owed us an ack, be it for a hello or for what is in flight."""
-        if not self._connected or (self.answered and self._count == 0):
+        if not self._connected or self._owed_ns is None:
             return 0
-        return now_ns - self._heard_ns
+        return now_ns - self._owed_ns
 
     # -- what goes out
 
@@ -239,6 +244,8 @@ class Sender:
                 data = self._store.read(held)
                 if data is not None:
                     return self._launch(held, data, now_ns)
+        if self._count == 0:
+            self._owed_ns = None  # what was in flight is gone from the store
         return None
 
     def wait_ns(self, now_ns: int) -> int:
@@ -285,11 +292,20 @@ class Sender:
                 queue.extend(page)
             if not queue:
                 return
-            if cls != "alert" and self._size(held := queue[0]) > self._limits.window_bytes:
+            if self._waits_for_another_link(queue[0]):
                 queue.popleft()
-                self._too_big += 1
                 continue
             yield queue[0]
+
+    def _waits_for_another_link(self, held: Held) -> bool:
+        """It is over the window, or comes behind one of its stream that is."""
+        key = (held.epoch, held.stream)
+        if held.cls == "alert":
+            return False
+        if self._size(held) > self._limits.window_bytes:
+            self._too_big[key] = min(held.seq, self._too_big.get(key, held.seq))
+            self._cursors[key] = SEQ_MAX + 1
+        return held.seq >= self._too_big.get(key, SEQ_MAX + 1)
 
     def _size(self, held: Held) -> int:
         return self._on_wire(held.size)
@@ -310,8 +326,8 @@ class Sender:
 
     def _launch(self, held: Held, data: bytes, now_ns: int) -> Outgoing:
         size = self._count_out(len(data), now_ns)
-        if self._count == 0:
-            self._heard_ns = now_ns  # from now on the ground owes us an ack
+        if self._owed_ns is None:
+            self._owed_ns = now_ns
         flight = _Flight(held, size, now_ns + RESEND_NS)
         key = (held.epoch, held.stream)
         self._flights.setdefault(key, {})[held.seq] = flight
@@ -365,56 +381,53 @@ class Sender:
             raise Rejected(f"ack version {ack.v}; this program reads {VERSION}", "ack")
         if ack.tail != self._tail:
             return AckOutcome.WRONG_TAIL
-        if not self._connected or ack.nonce not in (b"", self._nonce):
+        if not self._connected or ack.nonce != self._nonce:
             return AckOutcome.STALE_NONCE
         if ack.epoch not in self._hellos:
             return AckOutcome.WRONG_EPOCH
         answer = ack.epoch not in self._answered
-        if answer and not ack.nonce:
-            return AckOutcome.STALE_NONCE  # of the connection before: it answers nothing
         if self._ledger not in (None, ack.ledger):
             return AckOutcome.OTHER_LEDGER
-        received = {s: RangeSet.from_coverage(c, f"ack {s}") for s, c in ack.received.items()}
-        for stream, coverage in ack.safe.items():
-            RangeSet.from_coverage(coverage, f"ack {stream}")
-        if ack.epoch == self._store.epoch and self._ground_is_ahead(received):
+        received, safe = (
+            {s: RangeSet.from_coverage(c, f"ack {s}") for s, c in part.items()}
+            for part in (ack.received, ack.safe)
+        )
+        made = self._made(ack.epoch)
+        if ack.epoch == self._store.epoch and any(
+            ranges.end > made.get(stream, RangeSet()).end
+            for part in (received, safe)
+            for stream, ranges in part.items()
+        ):
             return AckOutcome.GROUND_AHEAD
         if self._store.is_diverged(ack.epoch):
-            ack, received = self._proved(ack, received, now_ns)
+            made = self._proved(ack.epoch, now_ns)
+        received, safe = _cut(received, made), _cut(_cut(safe, received), made)
+        ack = msgspec.structs.replace(
+            ack,
+            received={s: ranges.to_coverage() for s, ranges in received.items()},
+            safe={s: ranges.to_coverage() for s, ranges in safe.items()},
+        )
         self._store.apply_ack(ack, answer=answer and not self._store.is_diverged(ack.epoch))
         self._ledger = ack.ledger
         self._answered.add(ack.epoch)
-        self._heard_ns = now_ns
         self._confirm(ack.epoch, received)
+        self._owed_ns = now_ns if self._count else None
         return AckOutcome.ACCEPTED
 
-    def _ground_is_ahead(self, received: Mapping[str, RangeSet]) -> bool:
-        streams = self._store.positions()[self._store.epoch]
-        return any(
-            ranges.end > (streams[stream].next_seq if stream in streams else 0)
-            for stream, ranges in received.items()
-        )
+    def _made(self, epoch: str) -> dict[str, RangeSet]:
+        """By stream, every record that was ever made in an epoch."""
+        streams = self._store.positions().get(epoch, {})
+        return {stream: RangeSet([(0, at.next_seq)]) for stream, at in streams.items()}
 
-    def _proved(
-        self, ack: Ack, received: Mapping[str, RangeSet], now_ns: int
-    ) -> tuple[Ack, dict[str, RangeSet]]:
-        """The part of an ack of a diverged epoch that answers what we sent here."""
-        sent = {
+    def _proved(self, epoch: str, now_ns: int) -> dict[str, RangeSet]:
+        """By stream, what an ack of a diverged epoch can answer: what we sent here."""
+        return {
             stream: RangeSet(
                 (seq, seq + 1) for seq, at_ns in times.items() if at_ns + PROOF_NS <= now_ns
             )
-            for (epoch, stream), times in self._sent_ns.items()
-            if epoch == ack.epoch
+            for (sent, stream), times in self._sent_ns.items()
+            if sent == epoch
         }
-        safe = {s: RangeSet.from_coverage(c) for s, c in ack.safe.items()}
-        parts = {s: ranges.intersection(received.get(s, RangeSet())) for s, ranges in sent.items()}
-        kept = {s: ranges.intersection(safe.get(s, RangeSet())) for s, ranges in parts.items()}
-        ack = msgspec.structs.replace(
-            ack,
-            received={s: ranges.to_coverage() for s, ranges in parts.items()},
-            safe={s: ranges.to_coverage() for s, ranges in kept.items()},
-        )
-        return ack, parts
 
     def _confirm(self, epoch: str, received: Mapping[str, RangeSet]) -> None:
         for stream, ranges in received.items():
@@ -423,3 +436,8 @@ class Sender:
                 self._land(flight)
         while self._order and not self._order[0].resend_ns:
             self._order.popleft()
+
+
+def _cut(told: Mapping[str, RangeSet], to: Mapping[str, RangeSet]) -> dict[str, RangeSet]:
+    """What was told, as far as it is in `to`."""
+    return {s: ranges.intersection(to[s]) for s, ranges in told.items() if s in to}

@@ -33,7 +33,7 @@ def connected(store: MemoryStore, limits: Limits = FAST) -> Sender:
 
 
 def ack(store: MemoryStore, received: dict[str, int] | None = None, **other: object) -> Ack:
-    fields = {"tail": "n1", "epoch": store.epoch, "ledger": "l", "nonce": b""} | other
+    fields = {"tail": "n1", "epoch": store.epoch, "ledger": "l", "nonce": NONCE} | other
     told = {stream: Coverage(up_to) for stream, up_to in (received or {}).items()}
     return Ack(v=1, received=told, safe={}, t_ground_ns=0, **fields)  # type: ignore[arg-type]
 
@@ -60,7 +60,7 @@ def test_nothing_but_hellos_goes_before_the_answer_and_they_repeat() -> None:
     assert (hello.nonce, hello.epoch, hello.streams["alert"].next_seq) == (NONCE, "e0", 1)
     assert drain(sender, HELLO_RETRY_NS - 1) == []
     assert drain(sender, HELLO_RETRY_NS) == first
-    assert sender.on_ack(ack(store), 0) is AckOutcome.STALE_NONCE
+    assert sender.on_ack(ack(store, nonce=b""), 0) is AckOutcome.STALE_NONCE
     assert drain(sender, 1) == []
     assert sender.on_ack(ack(store, nonce=NONCE), 0) is AckOutcome.ACCEPTED
     assert seqs(drain(sender, 1)) == [("alert", 0)]
@@ -143,7 +143,7 @@ def test_what_is_not_acknowledged_is_sent_again_and_what_is_never() -> None:
         store.append("kpi", b"x")
     sender = connected(store)
     assert len(drain(sender, 0)) == 4
-    told = Ack(1, "n1", "e0", "l", b"", {"kpi": Coverage(1, [(2, 3)])}, {}, 0)
+    told = Ack(1, "n1", "e0", "l", NONCE, {"kpi": Coverage(1, [(2, 3)])}, {}, 0)
     sender.on_ack(told, S)
     assert drain(sender, RESEND_NS - 1) == []
     assert sender.wait_ns(RESEND_NS - 1) == 1
@@ -191,9 +191,9 @@ def test_an_ack_out_of_bounds_is_rejected_before_it_changes_anything() -> None:
             {"received": {}, "safe": {"alert": bad}},
         ):
             with pytest.raises(Rejected):
-                sender.on_ack(Ack(1, "n1", "e0", "l", b"", t_ground_ns=0, **fields), 0)
+                sender.on_ack(Ack(1, "n1", "e0", "l", NONCE, t_ground_ns=0, **fields), 0)
     with pytest.raises(Rejected, match="version 2"):
-        sender.on_ack(Ack(2, "n1", "e0", "l", b"", {}, {}, 0), 0)
+        sender.on_ack(Ack(2, "n1", "e0", "l", NONCE, {}, {}, 0), 0)
     assert not any(store.received.values()) and not any(store.safe.values())
 
 
