@@ -44,7 +44,7 @@ class LinkStatus:
     records_up: int = 0
     in_flight_bytes: int = 0
     too_big: int = 0
-    """Records that wait for a link with a larger window."""
+    """Streams that wait for a link with a larger window."""
     connections: int = 0
     connected_since_ns: int | None = None
     last_ack_ns: int | None = None
@@ -195,10 +195,10 @@ class LinkRunner:
     def _take_ack(self, data: bytes) -> None:
         """Verify, then let the sender judge; Rejected when it is not the ground's."""
         ack = decode(Ack, verify("ack", data, self._ground, "ack"), "ack", CONTROL_BYTES_MAX)
-        now_ns = self._clock.mono_ns()
+        now_ns, answered = self._clock.mono_ns(), self._sender.answered
         outcome = self._sender.on_ack(ack, now_ns)
         if outcome is AckOutcome.ACCEPTED:
-            if ack.nonce:
+            if self._sender.answered and not answered:
                 self._ground_time = (ack.t_ground_ns, now_ns)
                 self._backoff.reset()
             self._status = replace(self._status, last_ack_ns=self._clock.wall_ns())

@@ -55,8 +55,11 @@ class Stream:
     def learn(self, received: RangeSet, safe: RangeSet, answer: bool) -> tuple[int, int] | None:
         """Take over what the ground says; how many held records are newly received and safe.
 
-        answer: it replaces what was believed, else it adds. None when nothing changed.
+        answer: it replaces what was believed, else it adds. None when nothing changed. Both are
+        cut to what was made: a record that comes later is not safe because somebody said so.
         """
+        made = RangeSet([(0, self.next_seq)])
+        received, safe = received.intersection(made), safe.intersection(made)
         received = received.union(safe)
         if not answer:
             received, safe = received.union(self.received), safe.union(self.safe)

@@ -163,7 +163,8 @@ class Receiver:
         self._acked_ns = now_ns
 
     def ack(self, nonce: bytes, ledger: str, t_ground_ns: int) -> Ack:
-        """All that is held, cumulative. nonce: of the hello it answers, else empty."""
+        """All that is held, cumulative. nonce: of the last hello of this epoch; the aircraft
+        takes no ack without it."""
         return Ack(
             ACK_VERSION,
             self.tail,

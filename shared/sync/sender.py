@@ -3,10 +3,10 @@
 In: a store of sealed records, connections, acks, monotonic time. Out: the next message to
 publish, and what to make of each ack. Always holds: nothing but hellos goes out before the
 ground answered this connection's nonce, and only acks that carry it count, so that none from
-before can be replayed; what an ack says is cut to what was made, and safe to received; a record that an ack called received is not sent again
-unless a later hello's answer takes that back (the ground lost it and still can have it); in
-flight are at most 16 kB or 2 s at the link's cap, alerts have 16 kB of their own on top and
-wait for nobody; nothing is deleted here.
+before can be replayed; what an ack says is cut to what was made, and safe to received; a record
+that an ack called received is not sent again unless a later hello's answer takes that back (the
+ground lost it and still can have it); in flight are at most 16 kB or 2 s at the link's cap,
+alerts have 16 kB of their own on top and wait for nobody; nothing is deleted here.
 
 A record over the window waits for another link, and the rest of its stream with it: going on
 behind it would leave holes, and beyond RANGES_MAX of them acks no longer reach what was sent.

@@ -25,6 +25,7 @@ class FakeGround:
         self.records: dict[tuple[str, str, int], Envelope] = {}
         self.order: list[Envelope] = []
         self.hellos: list[Hello] = []
+        self.nonces: dict[str, bytes] = {}
         self.repeats = 0
         self.answers = True
         self._due: asyncio.TimerHandle | None = None
@@ -33,6 +34,7 @@ class FakeGround:
         if leaf == "hello":
             hello = decode(Hello, data, "hello")
             self.hellos.append(hello)
+            self.nonces[hello.epoch] = hello.nonce
             receiver = self.receivers.setdefault(hello.epoch, Receiver(self.tail, hello.epoch))
             if self.answers:
                 self.send_ack(receiver.ack(hello.nonce, self.ledger, 1_800_000_000 * 10**9))
@@ -73,5 +75,5 @@ class FakeGround:
     def _acks(self) -> None:
         self._due = None
         if self.answers:
-            for receiver in self.receivers.values():
-                self.send_ack(receiver.ack(b"", self.ledger, 0))
+            for epoch, nonce in self.nonces.items():
+                self.send_ack(self.receivers[epoch].ack(nonce, self.ledger, 0))

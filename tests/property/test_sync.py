@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import random
 
+import msgspec
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -18,6 +19,7 @@ from shared.sync.sender import AckOutcome, Limits, Outgoing, Sender
 from shared.topics import CLASSES
 from tests.fakes.store import MemoryStore
 
+SILENT_NS = 15_000_000_000
 Identity = tuple[str, str, int]
 STREAMS = [(cls, cls) for cls in CLASSES[:-1]] + [("block", "block-air"), ("block", "block-eng")]
 
@@ -33,7 +35,8 @@ class Ground:
         self.restart()
 
     def restart(self) -> None:
-        """Nothing but the ledger is left: uncommitted records and owed acks are gone."""
+        """Nothing but the ledger is left: uncommitted records, owed acks and nonces are gone."""
+        self.nonces: dict[str, bytes] = {}
         self.receivers: dict[str, Receiver] = {}
         self.batch: dict[Identity, Envelope] = {}
         for held, mark in ((self.ledger, Receiver.commit), (self.backup, None)):
@@ -49,6 +52,11 @@ class Ground:
         self.generation += 1
         self.restart()
 
+    def restore(self) -> None:
+        """The ledger of the backup, which has the same identity."""
+        self.ledger = dict(self.backup)
+        self.restart()
+
     def back_up(self) -> None:
         self.backup = dict(self.ledger)
         for receiver in self.receivers.values():
@@ -59,6 +67,7 @@ class Ground:
             hello = decode(Hello, out.data, "hello")
             receiver = self.receivers.setdefault(hello.epoch, Receiver("n1", hello.epoch))
             receiver.on_hello(hello)
+            self.nonces[hello.epoch] = hello.nonce
             return self.ack(receiver, hello.nonce)
         envelope = open_envelope(out.data)
         receiver = self.receivers.setdefault(envelope.epoch, Receiver("n1", envelope.epoch))
@@ -85,10 +94,11 @@ class Ground:
         self.batch.clear()
 
     def due_acks(self, now_ns: int) -> list[Ack]:
-        due = [receiver for receiver in self.receivers.values() if receiver.ack_due(now_ns)]
-        for receiver in due:
+        due = [(n, r) for e, r in self.receivers.items() if (n := self.nonces.get(e))]
+        due = [(nonce, receiver) for nonce, receiver in due if receiver.ack_due(now_ns)]
+        for _, receiver in due:
             receiver.acked(now_ns)
-        return [self.ack(receiver, b"") for receiver in due]
+        return [self.ack(receiver, nonce) for nonce, receiver in due]
 
     def ack(self, receiver: Receiver, nonce: bytes) -> Ack:
         return decode(Ack, encode(receiver.ack(nonce, f"ledger-{self.generation}", 0)), "ack")
@@ -105,6 +115,7 @@ class World:
         self.made: dict[Identity, bytes] = {}
         self.up: list[Outgoing] = []
         self.down: list[Ack] = []
+        self.recorded: list[Ack] = []  # what a hostile broker kept of earlier connections
         self.loss = self.repeat = 0.3
         self.nonces = 0
         self.told: set[Identity] = set()  # what an ack of the ground called received
@@ -120,6 +131,8 @@ class World:
         self.made[self.store.append(cls, payload, stream)] = payload
 
     def send(self) -> None:
+        if self.sender.silent_ns(self.now_ns) > SILENT_NS:
+            self.connect()  # as the link runner does: a ground that restarted knows no nonce
         while (out := self.sender.take(self.now_ns)) is not None:
             if out.held is not None:
                 identity = (out.held.epoch, out.held.stream, out.held.seq)
@@ -144,6 +157,8 @@ class World:
         first = not self.sender.answered
         outcome = self.sender.on_ack(ack, self.now_ns)
         assert outcome is not AckOutcome.GROUND_AHEAD
+        if self.random.random() < 0.1:
+            self.recorded.append(ack)
         if outcome is AckOutcome.OTHER_LEDGER:
             self.connect()
         if outcome is AckOutcome.ACCEPTED:
@@ -154,6 +169,10 @@ class World:
                 if ranges is not None and identity[2] in ranges:
                     self.told.add(identity)
 
+    def replay(self) -> None:
+        if self.recorded:
+            self.down.append(self.random.choice(self.recorded))
+
     def forget(self) -> None:
         for identity in self.store.forget_safe():
             assert identity in self.ground.backup, "forgotten before it was safe"
@@ -163,7 +182,8 @@ class World:
             (self.append, 10), (self.send, 10), (self.deliver_up, 30), (self.deliver_down, 15),
             (self.ground.commit, 6), (self.acks, 8), (self.ground.back_up, 2), (self.forget, 2),
             (self.connect, 1), (self.ground.restart, 1), (self.ground.lose_ledger, 0.3),
-            (self.restart_tail, 1),
+            (self.ground.restore, 0.3),
+            (self.restart_tail, 1), (self.replay, 3),
         ]  # fmt: skip
         self.now_ns += self.random.choice([0, 10**6, 10**8, 3 * 10**9])
         self.random.choices([m for m, _ in moves], [w for _, w in moves])[0]()
@@ -174,7 +194,7 @@ class World:
         self.connect()
 
     def settle(self) -> None:
-        """The channel is perfect from here on; everything has to arrive, without a reconnect.
+        """The channel is perfect from here on; everything has to arrive.
 
         One more record, as there is a state record every minute: its ack shows a lost ledger.
         """
@@ -234,7 +254,9 @@ def test_a_seed_replays() -> None:
     assert (one.now_ns, one.sender.bytes_sent) == (two.now_ns, two.sender.bytes_sent)
 
 
-@pytest.mark.parametrize("fault", ["no resend", "answer takes nothing back", "safe too early"])
+@pytest.mark.parametrize(
+    "fault", ["no resend", "answer takes nothing back", "safe too early", "any nonce"]
+)
 def test_the_simulation_can_fail(fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
     if fault == "no resend":
         monkeypatch.setattr(Sender, "_expire", lambda self, now_ns: None)
@@ -242,6 +264,15 @@ def test_the_simulation_can_fail(fault: str, monkeypatch: pytest.MonkeyPatch) ->
         apply = MemoryStore.apply_ack
         monkeypatch.setattr(
             MemoryStore, "apply_ack", lambda self, ack, *, answer: apply(self, ack, answer=False)
+        )
+    elif fault == "any nonce":
+        on_ack = Sender.on_ack
+        monkeypatch.setattr(
+            Sender,
+            "on_ack",
+            lambda self, ack, now_ns: on_ack(
+                self, msgspec.structs.replace(ack, nonce=self._nonce), now_ns
+            ),
         )
     else:
         commit = Receiver.commit

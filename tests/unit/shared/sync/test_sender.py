@@ -6,6 +6,7 @@ import pytest
 
 from shared.errors import Rejected
 from shared.messages import Ack, Coverage, Hello, decode
+from shared.sync.receiver import Receiver
 from shared.sync.sender import (
     HELLO_RETRY_NS,
     RESEND_NS,
@@ -101,14 +102,36 @@ def test_the_window_bounds_what_is_in_flight_and_alerts_have_their_own() -> None
     assert [stream for stream, _ in seqs(drain(sender, 9 * S))] == ["alert"] * 5
 
 
-def test_a_record_over_the_window_waits_for_a_bigger_link() -> None:
+def test_a_record_over_the_window_waits_for_a_bigger_link_and_its_stream_with_it() -> None:
     store = MemoryStore()
-    store.append("block", bytes(20_000))
-    store.append("block", bytes(100))
+    for size in (100, 20_000, 100):
+        store.append("block", bytes(size), "block-air")
+        store.append("block", bytes(100), "block-eng")
     sender = connected(store, Limits(1000.0))
-    assert seqs(drain(sender, S)) == [("block", 1)]
+    found = seqs(drain(sender, S))
+    assert found == [("block-air", 0), ("block-eng", 0), ("block-eng", 1), ("block-eng", 2)]
     assert sender.too_big == 1
-    assert seqs(drain(connected(store), 0)) == [("block", 0), ("block", 1)]
+    store.append("block", bytes(100), "block-air")
+    assert drain(sender, 2 * S) == []
+    assert seqs(drain(sender, RESEND_NS + S))[0] == ("block-air", 0)
+    assert len(drain(connected(store), 0)) == 7
+
+
+def test_records_over_the_window_do_not_put_acks_out_of_reach() -> None:
+    """Every second one too big would make more ranges than an ack can name."""
+    store = MemoryStore()
+    for number in range(400):
+        store.append("block", bytes(17_500 if number % 2 else 900), "block-ine")
+        store.append("block", bytes(900), "block-air")
+    sender, receiver = Sender(store, "n1"), Receiver("n1", "e0")
+    sender.on_connect(NONCE, Limits(4000.0), 0)
+    for now_ns in range(0, 300 * S, S // 10):
+        for out in drain(sender, now_ns):
+            if out.held is not None:
+                receiver.commit([(out.held.stream, out.held.seq)])
+        sender.on_ack(receiver.ack(NONCE, "l", 0), now_ns)
+    assert receiver.received["block-air"].up_to() == 400
+    assert store.received["e0", "block-air"].up_to() == 400
 
 
 def test_the_pace_is_the_cap_over_time() -> None:
@@ -160,6 +183,7 @@ def test_what_is_not_acknowledged_is_sent_again_and_what_is_never() -> None:
         ({"tail": "n2"}, AckOutcome.WRONG_TAIL),
         ({"epoch": "e9"}, AckOutcome.WRONG_EPOCH),
         ({"nonce": b"of another hello"}, AckOutcome.STALE_NONCE),
+        ({"nonce": b""}, AckOutcome.STALE_NONCE),
         ({"ledger": "another"}, AckOutcome.OTHER_LEDGER),
         ({"received": {"alert": 7}}, AckOutcome.GROUND_AHEAD),
         ({"received": {"unheard": 1}}, AckOutcome.GROUND_AHEAD),
@@ -224,3 +248,43 @@ def test_silence_counts_only_while_the_ground_owes_an_ack() -> None:
     assert sender.silent_ns(200 * S) == 0
     sender.on_connect(NONCE, FAST, 200 * S)
     assert sender.silent_ns(207 * S) == 7 * S
+
+
+@pytest.mark.parametrize("count", [1, 40])
+def test_silence_is_noticed_however_often_the_same_records_are_sent_again(count: int) -> None:
+    store = MemoryStore()
+    for _ in range(count):
+        store.append("kpi", b"x")
+    sender = connected(store)
+    for now_ns in range(0, 40 * S, S // 10):
+        drain(sender, now_ns)
+    assert sender.silent_ns(40 * S) == 40 * S
+
+
+def test_nothing_is_owed_for_records_that_are_gone_from_the_store() -> None:
+    store = MemoryStore()
+    store.append("kpi", b"x")
+    sender = connected(store)
+    drain(sender, 0)
+    store.records.clear()
+    drain(sender, RESEND_NS)
+    assert sender.silent_ns(60 * S) == 0
+
+
+def test_an_ack_is_cut_to_what_was_made_and_safe_to_received() -> None:
+    store = MemoryStore()
+    for _ in range(3):
+        store.append("kpi", b"x")
+    sender = connected(store)
+    told = Ack(1, "n1", "e0", "l", NONCE, {"kpi": Coverage(1)}, {"kpi": Coverage(3)}, 0)
+    assert sender.on_ack(told, 0) is AckOutcome.ACCEPTED
+    assert store.safe["e0", "kpi"].end == 1
+    beyond = Ack(1, "n1", "e0", "l", NONCE, {}, {"kpi": Coverage(1 << 40)}, 0)
+    assert sender.on_ack(beyond, 0) is AckOutcome.GROUND_AHEAD
+    store.new_epoch("e1")
+    store.diverged.clear()  # as when the first epoch ended for another reason
+    sender.on_connect(NONCE, FAST, 0)
+    drain(sender, 0)
+    old = Ack(1, "n1", "e0", "l", NONCE, {"kpi": Coverage(9)}, {"kpi": Coverage(9)}, 0)
+    assert sender.on_ack(old, 0) is AckOutcome.ACCEPTED
+    assert (store.received["e0", "kpi"].end, store.safe["e0", "kpi"].end) == (3, 3)
