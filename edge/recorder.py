@@ -9,6 +9,7 @@ open period. A clock that jumps seals the block before the jump.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import msgspec
 import numpy as np
@@ -27,6 +28,10 @@ from shared.signals import Group, SignalSet
 JOURNAL_BYTES_MAX = 4 << 20  # of one entry, decoded; a second of one group is about 4 kB
 OUTAGES_MAX = 512  # kept by name in one period; more are merged into the last one of the group
 BLOCK_SCHEMA = "block/1"
+SEALED_BYTES_MAX = 15_000  # with its envelope below 16 kB, which every link may have in flight
+ENTRY_BYTES = 400_000  # of one journal entry before compression
+SILENT_NS = 3_000_000_000  # the largest age that an input may have
+Batches = list[tuple[Readings, npt.NDArray[np.uint8]]]
 
 
 class _Entry(msgspec.Struct, frozen=True, array_like=True):
@@ -116,25 +121,23 @@ class Recorder:
         return recovered
 
     def add(self, readings: Readings, quality: npt.NDArray[np.uint8], now_ns: int) -> None:
-        """Take one batch."""
+        """Take one batch. Unreachable when a due block could not be stored; the batch is kept."""
         group = readings.group
         pending = self._pending[group.name]
-        if pending.readings and self._jumps(group, pending, readings):
-            self.seal(group.name)
-            pending = self._pending[group.name]
         if not _fits(pending.readings + len(readings.t_ns), quality.shape[1], 1):
             # the store has refused for as long as a block may be: the newest readings matter more
             event("recorder.shed", group=group.name, readings=pending.readings)
             pending = self._pending[group.name] = _Pending()
         if not pending.batches:
             pending.opened_ns = now_ns
+        jumps = pending.readings and _jumps(group, pending.t_last_ns, int(readings.t_ns[0]))
         self._note_gaps(group, readings)
         pending.batches.append((readings, quality))
         pending.readings += len(readings.t_ns)
         pending.t_last_ns = int(readings.t_ns[-1])
         self.samples += quality.size
         full = not _fits(pending.readings, quality.shape[1], 2)
-        if full or now_ns - pending.opened_ns >= group.block_s * 1e9:
+        if full or jumps or now_ns - pending.opened_ns >= group.block_s * 1e9:
             self.seal(group.name)
 
     def journal(self, now_ns: int) -> bool:
@@ -144,10 +147,9 @@ class Recorder:
         self._journalled_ns = now_ns
         with self._outbox.transaction():
             for name, pending in self._pending.items():
-                fresh = pending.batches[pending.journalled :]
-                if fresh:
-                    count = sum(len(readings.t_ns) for readings, _ in fresh)
-                    self._outbox.journal(name, self._entry(fresh, pending.opened_ns), count)
+                for part in _chunks(pending.batches[pending.journalled :]):
+                    count = sum(len(readings.t_ns) for readings, _ in part)
+                    self._outbox.journal(name, self._entry(part, pending.opened_ns), count)
             self._save()
         for pending in self._pending.values():
             pending.journalled = len(pending.batches)
@@ -178,10 +180,12 @@ class Recorder:
         self._pending[group_name] = _Pending()
 
     def _append(self, block: Block, period: str) -> None:
-        self._outbox.append(
-            "block", encode_block(block), stream=f"block-{block.group}", schema=BLOCK_SCHEMA,
-            flight=period, t_event_ns=int(block.t_ns[0]), t_quality=TIME_BUS,
-        )  # fmt: skip
+        """The block as records: one, or several where time jumps or the bytes are too many."""
+        for part, data in _parts(block, self._signals.group(block.group)):
+            self._outbox.append(
+                "block", data, stream=f"block-{block.group}", schema=BLOCK_SCHEMA,
+                flight=period, t_event_ns=int(part.t_ns[0]), t_quality=TIME_BUS,
+            )  # fmt: skip
         if period != self.period:
             return  # of a period whose manifest counted it when it closed
         before = self.tally.groups.get(block.group)
@@ -219,10 +223,17 @@ class Recorder:
         )  # fmt: skip
         return self._pack.compress(msgspec.msgpack.encode(entry))
 
-    def _jumps(self, group: Group, pending: _Pending, readings: Readings) -> bool:
-        """Event time goes back, or leaves more than a block's length out."""
-        step_ns = int(readings.t_ns[0]) - pending.t_last_ns
-        return step_ns < 0 or step_ns > group.block_s * 1e9
+    def note_silence(self, at_ns: int) -> None:
+        """A period ends at event time `at_ns`: groups that fell silent before it are outages of it.
+
+        How many readings that cost shows only when the group speaks again, in another period.
+        """
+        for group in self._signals.groups:
+            pending = self._pending[group.name]
+            last = self._last.get(group.name, (0, 0))[1]
+            last = pending.t_last_ns if pending.batches else last
+            if last and at_ns - last > max(SILENT_NS, 3 * group.period_ns):
+                self._outage(Outage(group.name, last, at_ns, -1, "bus_gap"))
 
     def _note_gaps(self, group: Group, readings: Readings) -> None:
         last = self._last.get(group.name)
@@ -249,8 +260,9 @@ class Recorder:
             )  # fmt: skip
 
     def _outage(self, outage: Outage) -> None:
-        event("recorder.outage", **msgspec.structs.asdict(outage))
-        if len(self.tally.outages) < OUTAGES_MAX:
+        named = {one.group for one in self.tally.outages}
+        if len(self.tally.outages) < OUTAGES_MAX or outage.group not in named:
+            event("recorder.outage", **msgspec.structs.asdict(outage))
             self.tally.outages.append(outage)
             return
         for i in range(len(self.tally.outages) - 1, -1, -1):
@@ -262,6 +274,48 @@ class Recorder:
                     known.group, known.start_ns, outage.end_ns, missing, known.cause
                 )
                 return
+
+
+def _jumps(group: Group, before_ns: int, t_ns: int) -> bool:
+    """Event time goes back, or leaves more than a block's length out."""
+    return not 0 <= t_ns - before_ns <= group.block_s * 1e9
+
+
+def _parts(block: Block, group: Group) -> list[tuple[Block, bytes]]:
+    """The block cut where time jumps, each piece halved until it is small enough."""
+    steps = np.diff(block.t_ns)
+    cuts = np.flatnonzero((steps < 0) | (steps > group.block_s * 1e9)) + 1
+    edges = [0, *cuts.tolist(), block.n]
+    waiting = [block.rows(a, b) for a, b in pairwise(edges)]
+    done: list[tuple[Block, bytes]] = []
+    while waiting:
+        part = waiting.pop(0)
+        try:
+            data = encode_block(part)
+        except ValueError:
+            data = b""
+        if part.n > 1 and not 0 < len(data) <= SEALED_BYTES_MAX:
+            waiting[:0] = [part.rows(0, part.n // 2), part.rows(part.n // 2, part.n)]
+        else:
+            done.append((part, data))
+    return done
+
+
+def _chunks(batches: Batches) -> list[Batches]:
+    """Batches in lists of at most ENTRY_BYTES each; a batch is below that by its own bounds."""
+    chunks: list[Batches] = []
+    size = ENTRY_BYTES
+    for readings, quality in batches:
+        step = max(1, ENTRY_BYTES // (16 + 10 * quality.shape[1]))
+        for at in range(0, len(readings.t_ns), step):
+            part = readings.rows(at, at + step), quality[at : at + step]
+            cost = len(part[1]) * (16 + 10 * quality.shape[1])
+            if size + cost > ENTRY_BYTES:
+                chunks.append([])
+                size = 0
+            chunks[-1].append(part)
+            size += cost
+    return chunks
 
 
 def load_tally(outbox: Outbox) -> Tally:

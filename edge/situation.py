@@ -1,8 +1,8 @@
 """The situation: observations by role, for the phase machine and the gate.
 
 In: the signal table and the roles that the signal set binds. Out: `PhaseInputs`, `GateInputs`.
-Always holds: a role that is not bound, stale or not good is None; the sense of a discrete is
-applied here and nowhere else.
+Always holds: a role that is not bound, stale or not good is None, and so is a discrete that is
+neither 0 nor 1; the sense of a discrete is applied here and nowhere else.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 from edge.acquire.table import SignalTable
 from edge.flight.phase import PhaseInputs
 from edge.update.gate import GATE_ROLES, GateInputs, Observation
+from shared.quality import Quality, Reason, code
 from shared.signals import SignalSet
 
 DISCRETES = frozenset(
@@ -56,10 +57,12 @@ class Situation:
         if name is None:
             return Observation()
         seen = self._table.observe(name, now_ns)
-        value = seen.value
-        if value is not None and role in DISCRETES:
-            value = float(value == self._true_raw[role])
-        return Observation(value, seen.quality, seen.age_ns)
+        if role not in DISCRETES:
+            return Observation(seen.value, seen.quality, seen.age_ns)
+        is_true = self._is_true(role, now_ns)
+        if is_true is None and seen.value is not None:
+            return Observation(None, code(Quality.BAD, Reason.RANGE), seen.age_ns)
+        return Observation(None if is_true is None else float(is_true), seen.quality, seen.age_ns)
 
     def _value(self, role: str, now_ns: int) -> float | None:
         name = self._names.get(role)
@@ -67,7 +70,7 @@ class Situation:
 
     def _is_true(self, role: str, now_ns: int) -> bool | None:
         value = self._value(role, now_ns)
-        return None if value is None else value == self._true_raw[role]
+        return value == self._true_raw[role] if value in (0.0, 1.0) else None
 
     def _is_unpowered(self, engine: int, now_ns: int) -> bool:
         """The core's speed says no_data, freshly, and its EEC is seen to be without power."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import struct
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import msgspec
@@ -60,6 +60,11 @@ class Block:
     @property
     def n(self) -> int:
         return len(self.t_ns)
+
+    def rows(self, first: int, last: int) -> Block:
+        """Readings [first, last) of this block."""
+        columns = ("t_ns", "counter", "raw", "f64", "status", "quality")
+        return replace(self, **{name: getattr(self, name)[first:last] for name in columns})
 
 
 class _Header(msgspec.Struct, frozen=True, array_like=True):

@@ -1,8 +1,8 @@
 """Readings: a batch of bus messages of one group, as arrays.
 
 In: payloads from any source. Out: per group a `Readings`, and counts of what was refused.
-Always holds: a payload of another length, magic, version, group or signal-set hash is refused
-and counted by cause; nothing is decoded per message beyond looking at its group byte.
+Always holds: a payload of another length, magic, version, group, signal-set hash or impossible
+time is refused and counted by cause; nothing is decoded per message beyond looking at its group byte.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from shared.signals import READING_MAGIC, READING_VERSION, Group, SignalSet
 
 GROUP_BYTE = 3  # offset of `group` in the reading's header
 HEADER_BYTES = 24
+T_NS_MAX = 4_102_444_800 * 10**9  # 2100-01-01; a time beyond is a flipped bit, not a time
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -29,6 +30,14 @@ class Readings:
     raw: npt.NDArray[np.int64]
     f64: npt.NDArray[np.float64]
     status: npt.NDArray[np.uint8]
+
+    def rows(self, first: int, last: int) -> Readings:
+        """Readings [first, last) of this batch."""
+        part = slice(first, last)
+        return Readings(
+            self.group, self.counter[part], self.t_ns[part], self.raw[part], self.f64[part],
+            self.status[part],
+        )  # fmt: skip
 
 
 class ReadingDecoder:
@@ -71,10 +80,12 @@ class ReadingDecoder:
         table = np.frombuffer(data, group.dtype)
         ours = (table["magic"] == READING_MAGIC) & (table["version"] == READING_VERSION)
         known = ours & (table["set_hash"] == self._hash)
-        if not known.all():
+        timed = known & (table["t_ns"] >= 0) & (table["t_ns"] <= T_NS_MAX)
+        if not timed.all():
             self.refused["magic or version"] += int((~ours).sum())
             self.refused["signal set"] += int((ours & ~known).sum())
-            table = table[known]
+            self.refused["time"] += int((known & ~timed).sum())
+            table = table[timed]
         if not len(table):
             return None
         return Readings(

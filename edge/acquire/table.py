@@ -17,6 +17,8 @@ from shared.quality import Quality, Reason, code
 from shared.signals import SignalSet
 
 NEVER_NS = -(1 << 62)
+JUMP_NS = 60_000_000_000  # one wrong reading must not carry the aircraft's time away
+JUMP_READINGS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +58,8 @@ class SignalTable:
         )
         self._last_t_ns: dict[str, int] = {}
         self.t_event_ns = 0
-        """Newest event time seen on any group."""
+        """Newest event time seen on any group, but for jumps that nothing confirmed yet."""
+        self._odd: list[int] = []
 
     def update(
         self,
@@ -75,7 +78,18 @@ class SignalTable:
         part = slice(start, start + len(readings.group.signal))
         self.value[part], self.quality[part] = values[-1], quality[-1]
         self.arrival_ns[part] = now_ns
-        self.t_event_ns = max(self.t_event_ns, t_ns)
+        self._follow(t_ns)
+
+    def _follow(self, t_ns: int) -> None:
+        """Event time goes on with the readings; a jump is believed once several agree on it."""
+        if not self.t_event_ns or abs(t_ns - self.t_event_ns) <= JUMP_NS:
+            self.t_event_ns = max(self.t_event_ns, t_ns)
+            self._odd = []
+            return
+        self._odd = [odd for odd in self._odd if abs(odd - t_ns) <= JUMP_NS]
+        self._odd.append(t_ns)
+        if len(self._odd) >= JUMP_READINGS:
+            self.t_event_ns, self._odd = t_ns, []
 
     def is_fresh(self, now_ns: int) -> npt.NDArray[np.bool_]:
         """One flag a signal."""

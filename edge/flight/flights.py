@@ -27,6 +27,8 @@ class Period(msgspec.Struct, frozen=True):
     oooi: Oooi = Oooi()
     engines_stopped: bool = False
     """After touch-down, all engines were seen stopped."""
+    flew: bool = False
+    """It was seen in the air. A tow or a rejected take-off was not, and is a ground event."""
 
     def id(self, tail: str, epoch: str) -> str:
         """`B737-28001-3f9a1c-F00001`; the first six of the epoch keep a new store apart."""
@@ -67,8 +69,15 @@ class FlightMachine:
         if self.period.kind == "ground":
             if phase is Phase.PARKED:
                 return None
-            return self._open_flight(state, before, t_event_ns)
+            transition = self._open_flight(state, before, t_event_ns)
+            self._see_air(state)
+            return msgspec.structs.replace(transition, opened=self.period)
+        self._see_air(state)
         return self._in_flight(state, before, t_event_ns)
+
+    def _see_air(self, state: PhaseState) -> None:
+        if not self.period.flew and (state.phase in AIRBORNE or state.phase is Phase.LANDING):
+            self.period = msgspec.structs.replace(self.period, flew=True)
 
     def stop(self, t_event_ns: int) -> Transition | None:
         """An orderly stop: a ground period ends with it, a flight goes on at the next start."""
@@ -119,6 +128,8 @@ class FlightMachine:
 
     def _switch(self, kind: Literal["flight", "ground"], t_ns: int, why: str) -> Transition:
         closed = self.period
+        if closed.kind == "flight" and not closed.flew:
+            closed = msgspec.structs.replace(closed, kind="ground")
         self.period = self._next(kind, t_ns)
         return Transition(closed, self.period, t_ns, why)
 

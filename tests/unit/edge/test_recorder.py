@@ -144,10 +144,19 @@ def test_a_restarted_bus_counter_is_no_gap_when_no_time_is_missing(rig: Rig) -> 
     assert rig.recorder.tally.outages == []
 
 
-def test_a_clock_that_jumps_back_seals_the_block(rig: Rig) -> None:
+def test_a_clock_that_jumps_is_cut_into_blocks_also_inside_one_batch(rig: Rig) -> None:
     rig.add(100, 10, 0.0)
     rig.add(5, 10, 0.1)
-    assert [block.n for block in rig.blocks()] == [10]
+    assert [block.n for block in rig.blocks()] == [10, 10]
+    counter = np.arange(200, 210, dtype=np.int64)
+    t_ns = counter * S // 10
+    t_ns[5:] += 7200 * S
+    readings = Readings(
+        rig.signals.groups[0], counter, t_ns, counter[:, None], np.zeros((10, 0)), np.zeros((10, 1), np.uint8),
+    )  # fmt: skip
+    rig.recorder.add(readings, np.zeros((10, 1), np.uint8), S)
+    rig.recorder.seal_all()
+    assert [block.n for block in rig.blocks()] == [10, 10, 5, 5]
 
 
 def test_the_manifest_counts_every_record_of_its_period_and_is_signed(rig: Rig) -> None:
@@ -245,8 +254,53 @@ def test_a_store_that_refuses_for_hours_costs_the_oldest_readings_by_name(
             except Unreachable:
                 continue
     rig.recorder.seal_all()
-    (block,) = rig.blocks()
-    assert block.counter[-1] == 10 * step - 1 and block.n < ROW_COUNT_MAX
+    blocks = rig.blocks()
+    assert blocks[-1].counter[-1] == 10 * step - 1
+    assert sum(block.n for block in blocks) < ROW_COUNT_MAX
     # nothing was sealed before, so nothing older is known to be missing; the manifest of a
     # period that had recorded before names the gap
-    assert rig.recorder.tally.groups["air"].readings == block.n
+    assert rig.recorder.tally.groups["air"].readings == sum(block.n for block in blocks)
+
+
+def test_what_does_not_compress_is_sealed_in_pieces_that_every_link_can_carry(rig: Rig) -> None:
+    noise = np.random.default_rng(3).integers(-(1 << 31), 1 << 31, (20_000, 1))
+    counter = np.arange(20_000, dtype=np.int64)
+    readings = Readings(
+        rig.signals.groups[0], counter, counter * 1_000_000, noise, np.zeros((20_000, 0)),
+        np.zeros((20_000, 1), np.uint8),
+    )  # fmt: skip
+    rig.recorder.add(readings, np.zeros((20_000, 1), np.uint8), 0)
+    rig.recorder.journal(S)
+    rig.outbox.close()
+    rig.boot()
+    assert rig.recorder.recover() == 20_000
+    records = rig.records("block")
+    assert max(len(record.payload) for record in records) <= 15_000
+    assert np.concatenate([b.raw for b in rig.blocks()]).tolist() == noise.tolist()
+
+
+def test_a_group_that_fell_silent_is_an_outage_of_the_period_that_ends(rig: Rig) -> None:
+    rig.add(0, 10, 0.0)
+    rig.recorder.note_silence(60 * S)
+    (outage,) = rig.recorder.tally.outages
+    assert (outage.start_ns, outage.end_ns, outage.missing) == (9 * S // 10, 60 * S, -1)
+    rig.recorder.tally.outages.clear()
+    rig.recorder.note_silence(2 * S)
+    assert rig.recorder.tally.outages == []
+
+
+def test_a_jump_that_meets_a_refusing_store_keeps_both_sides(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from shared.errors import Unreachable
+
+    def full(*_: object, **__: object) -> None:
+        raise Unreachable("disk full", "outbox.db")
+
+    rig.add(100, 10, 0.0)
+    with monkeypatch.context() as patched:
+        patched.setattr(rig.outbox, "append", full)
+        with pytest.raises(Unreachable):
+            rig.add(5, 10, 0.1)
+    rig.recorder.seal_all()
+    assert [block.counter[0] for block in rig.blocks()] == [100, 5]

@@ -107,3 +107,11 @@ def test_a_report_holds_the_extremes_of_good_samples_of_its_phase_only() -> None
     assert reports.step("takeoff", 9_000_000_000) == []
     give(9.0, [1])
     assert reports.step("climb", 9_500_000_000) == []  # shorter than min_s
+
+
+def test_a_discrete_that_is_neither_0_nor_1_is_unknown() -> None:
+    odd = filled((0, 0, 0), (3, 60, 2))
+    assert odd.phase_inputs(0).wow_left is None
+    assert odd.gate_inputs(0).wow_left.value is None
+    assert odd.gate_inputs(0).eec_power_1.value is None
+    assert odd.gate_inputs(0).eec_power_1.quality & 3 == Quality.BAD

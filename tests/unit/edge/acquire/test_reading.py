@@ -143,3 +143,24 @@ def test_groups_wait_until_they_are_pulled_and_keep_their_order(signals: SignalS
     (batch,) = decoder.pull(frozenset({0}))
     assert batch.raw[:, 0].tolist() == [1, 2, 3]
     assert decoder.pull() == []
+
+
+def test_an_impossible_time_is_refused_and_a_jump_needs_agreement(signals: SignalSet) -> None:
+    group = signals.groups[0]
+    data = np.frombuffer(readings(signals, [1, 2, 3]), group.dtype).copy()
+    data["t_ns"][1] |= 1 << 62
+    decoder = ReadingDecoder(signals)
+    (batch,) = decoder.decode(split(signals, data.tobytes()))
+    assert batch.raw[:, 0].tolist() == [1, 3] and decoder.refused["time"] == 1
+    table, validator = SignalTable(signals), GroupValidator(group)
+
+    def see(t_s: int) -> int:
+        rows = np.frombuffer(readings(signals, [1]), group.dtype).copy()
+        rows["t_ns"] = t_s * 1_000_000_000
+        one = decode(signals, rows.tobytes())
+        values = validator.values(one)
+        table.update(one, values, validator.judge(one, values), 0)
+        return table.t_event_ns // 1_000_000_000
+
+    assert [see(t) for t in (1000, 1001, 9_000_000, 1002)] == [1000, 1001, 1001, 1002]
+    assert [see(t) for t in range(5000, 5006)] == [1002, 1002, 1002, 1002, 5004, 5005]

@@ -135,3 +135,11 @@ def test_power_cut_before_in_closes_the_flight_at_the_next_start() -> None:
     again = FlightMachine(machine.period, machine.counters, 0)
     (landed,) = transitions([(PARKED, 30)], again)
     assert landed.why == "in" and landed.closed.oooi.on_ns == machine.period.oooi.on_ns
+
+
+def test_a_tow_and_a_rejected_takeoff_are_ground_events() -> None:
+    tow = [(PARKED, 30), (replace(PARKED, ground_speed_kt=6.0), 60), (PARKED, 30)]
+    rejected = [(PARKED, 30), (TAXI, 20), (ROLL, 10), (ROLLOUT, 5), (TAXI, 20), (PARKED, 30)]
+    for legs in (tow, rejected):
+        _, back = transitions(legs, FlightMachine(None, Counters(), 0))
+        assert back.closed.kind == "ground" and back.closed.oooi.off_ns is None
