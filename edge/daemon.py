@@ -50,7 +50,7 @@ from edge.update.verified import VerifiedBundle
 from edge.updating import fetch_child
 from shared.clock import Clock, FlightClock
 from shared.envelope import TIME_BUS, TIME_NONE
-from shared.errors import Corrupt, TailTwinError, Unreachable
+from shared.errors import Corrupt, Rejected, TailTwinError, Unreachable
 from shared.log import event
 from shared.messages import Alert, Notice, State, encode
 from shared.phases import Phase
@@ -60,6 +60,7 @@ SLICE_FLIGHT_S = 0.3  # far below any age_max
 LOOK_S = 0.2  # flight seconds between two looks at phase and gate: gate inputs come at 5 Hz
 STATUS_S, MAINTAIN_S, BUS_RETRY_S_MAX = 0.5, 2.0, 5.0  # wall
 DRAIN_S = 20.0  # how long an orderly stop waits for the ground to have everything, wall
+PAUSE_S_MIN, SETTLED_S = 0.1, 60.0  # a task that lived so long starts its pauses over
 UNLINKED_S = 5.0  # … and how long without any link
 UNSTORED_MAX = 1024  # records that a full disk refused, kept to be tried again
 ALERTS_KEY, SET_KEY, OFFERS_KEY = "alerts", "signal-set", "offers"
@@ -99,7 +100,7 @@ class Daemon:
         self._recorder = Recorder(self._outbox, signals, profile.recording.journal_s)
         self._periods = PeriodKeeper(self._outbox, self._recorder, tail, settings.device)
         self._phases.remember_landing(restore_landing(self._periods))
-        self._unstored: deque[tuple[str, bytes, str]] = deque(maxlen=UNSTORED_MAX)
+        self._unstored: deque[tuple[str, bytes, str, str, int]] = deque(maxlen=UNSTORED_MAX)
         # models → alerts
         self._slots = Slots(settings.state_dir)
         self._host = ModelHost(
@@ -123,6 +124,8 @@ class Daemon:
         self._decision = self._gate.step(0, self._situation.gate_inputs(0), Phase.UNKNOWN)
         self._slot, self._bundles, self._muted = "", list[str](), ""
         self._said: State | None = None
+        self._turning: Transition | None = None
+        """The end of a period that was decided and is not committed yet."""
         self._look_at_ns = self._step_at_ns = self._state_at_ns = 0
         self._trigger: tuple[str, int] | None = None
         self._messages = self._overruns = 0
@@ -130,6 +133,7 @@ class Daemon:
         self._status_file = StatusFile(settings.state_dir / "status.json")
         self._stop = asyncio.Event()
         self._offers: tuple[str, ...] = ()
+        self._fatal: Corrupt | None = None
         self._background: set[asyncio.Task[None]] = set()
 
     async def run(self) -> int:
@@ -149,15 +153,25 @@ class Daemon:
         }  # fmt: skip
         await self._stop.wait()
         tasks["tick"].cancel()
-        await self._leave()
+        if self._fatal is None:
+            await self._leave()
         for task in tasks.values():
             task.cancel()
         await asyncio.gather(*tasks.values(), return_exceptions=True)
         self._source.close()
+        if self._fatal is not None:
+            # the next start moves the damaged file aside and records under a new epoch
+            event("edge.died", why=str(self._fatal), level=logging.CRITICAL)
+            return self._fatal.exit_code
         self._status_file.write(self._status(0.0))
         self._outbox.close()
         event("edge.stopped")
         return 0
+
+    def _die(self, error: Corrupt) -> None:
+        """The store is damaged: nothing can be recorded here; a restart can."""
+        self._fatal = self._fatal or error
+        self._stop.set()
 
     # -- the tick: everything of the hot path
 
@@ -201,21 +215,25 @@ class Daemon:
         phase, t_ns = self._state.phase, self._table.t_event_ns
         for report in self._reports.step(phase.value, t_ns):
             self._emit("report", encode(report), "report/1")
-        transition = self._periods.machine.step(self._state, t_ns) if t_ns else None
-        if transition is not None:
-            self._keep_on(self._turn_over, transition)
+        if self._turning is None and t_ns:
+            self._turning = self._periods.machine.step(self._state, t_ns)
+        if self._turning is not None:
+            self._keep_on(self._turn_over, self._turning)
         else:
             self._keep_on(self._periods.save_progress)
         self._see_gate(self._ask_gate())
         self._say_state(now_ns)
 
     def _turn_over(self, transition: Transition) -> None:
-        """End a period: seal all of it, say so, sign its manifest."""
+        """End a period: seal all of it, say so, sign its manifest. Tried again at the next look
+        when the store refuses any of it."""
         for kpi in self._kpis.flush():
             self._emit("kpi", encode(kpi), "kpi/1")
         self._recorder.seal_all()
-        self._audit("period", "closed", subject=self._periods.id, reasons=[transition.why])
+        closed = self._periods.id
         self._periods.close(transition, self._bundles)
+        self._turning = None
+        self._audit("period", "closed", subject=closed, reasons=[transition.why])
         self._link.kick()
 
     # -- models and alerts
@@ -327,19 +345,27 @@ class Daemon:
 
     def _emit(self, cls: str, payload: bytes, schema: str) -> RecordRef | None:
         """Append a record; kept in memory, bounded, when the disk refuses it."""
-        ref = self._append(cls, payload, schema)
+        record = cls, payload, schema, self._periods.id, self._table.t_event_ns
+        ref = self._append(*record)
         if ref is None:
-            self._unstored.append((cls, payload, schema))
+            self._unstored.append(record)
         return ref
 
-    def _append(self, cls: str, payload: bytes, schema: str) -> RecordRef | None:
-        t_ns = self._table.t_event_ns
+    def _append(
+        self, cls: str, payload: bytes, schema: str, flight: str, t_ns: int
+    ) -> RecordRef | None:
         try:
             return self._outbox.append(
-                cls, payload, schema=schema, flight=self._periods.id, t_event_ns=t_ns,
+                cls, payload, schema=schema, flight=flight, t_event_ns=t_ns,
                 t_quality=TIME_BUS if t_ns else TIME_NONE,
             )  # fmt: skip
         except Unreachable:
+            return None
+        except Rejected as error:
+            event("record.refused", cls=cls, why=error.what, level=logging.ERROR)
+            return None
+        except Corrupt as error:
+            self._die(error)
             return None
 
     def _audit(
@@ -388,7 +414,12 @@ class Daemon:
 
     def _start(self) -> None:
         """What a boot writes before the first reading."""
-        recovered = self._recorder.recover()
+        recovered = 0
+        try:
+            recovered = self._recorder.recover()
+        except Unreachable as error:
+            # a full disk: the journal stays where it is, and is sealed at the next start
+            event("journal.waits", why=error.what, level=logging.ERROR)
         try:
             self._alerts.restore(self._outbox.get(ALERTS_KEY) or self._alerts.snapshot())
         except Corrupt as error:
@@ -398,7 +429,7 @@ class Daemon:
         if opened.quarantined is not None:
             detail["quarantined"] = f"{opened.quarantined.name}: {opened.reason}"
         self._audit("boot", "started", subject=self._outbox.epoch, detail=detail)
-        self._send_signal_set()
+        self._keep_on(self._send_signal_set)
         if self._updates is not None:
             waiting = self._outbox.get(OFFERS_KEY) or msgspec.msgpack.encode([])
             for target in msgspec.msgpack.decode(waiting, type=list[str]):
@@ -409,8 +440,12 @@ class Daemon:
         signals = self._settings.signals
         mark = self._outbox.epoch.encode() + signals.sha256
         if self._outbox.get(SET_KEY) != mark:
+            # a stream of its own: it may be too big for the air link and must not hold up states
             with self._outbox.transaction():
-                self._append("state", signals.text, "signal-set/1")
+                self._outbox.append(
+                    "state", signals.text, stream="signal-set", schema="signal-set/1",
+                    flight=self._periods.id, t_event_ns=self._table.t_event_ns, t_quality=TIME_NONE,
+                )  # fmt: skip
                 self._outbox.put(SET_KEY, mark)
 
     async def _ticks(self) -> None:
@@ -474,19 +509,25 @@ class Daemon:
     async def _maintain(self) -> None:
         while True:
             await asyncio.sleep(MAINTAIN_S)
-            self._send_signal_set()
-            self._outbox.maintain()
+            self._keep_on(self._send_signal_set)
+            self._keep_on(self._outbox.maintain)
 
     async def _supervised(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
         """Run a task; when it dies of our own bug, keep the reason and start it again."""
-        pause_s = 0.1
+        pause_s, loop = PAUSE_S_MIN, asyncio.get_running_loop()
         while True:
+            started_s = loop.time()
             try:
                 await work()
+                return
+            except Corrupt as error:
+                self._die(error)
                 return
             except Exception as error:
                 logging.getLogger("tailtwin").exception("task.died")
                 self._audit("task", "restarted", subject=name, reasons=[repr(error)[:300]])
+            if loop.time() - started_s > SETTLED_S:
+                pause_s = PAUSE_S_MIN
             await asyncio.sleep(pause_s)
             pause_s = min(2 * pause_s, 10.0)
 
@@ -523,16 +564,22 @@ class Daemon:
 
     def _background_done(self, task: asyncio.Task[None]) -> None:
         self._background.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
+        if task.cancelled() or (error := task.exception()) is None:
+            return
+        if isinstance(error, Corrupt):
+            self._die(error)
+        else:
             event("step.failed", why=repr(error), level=logging.ERROR)
 
     def _keep_on(self, act: Callable[..., object], *args: object) -> None:
         """Recording goes on when the store refuses something for now; what waits is kept."""
         try:
             act(*args)
-        except Unreachable as error:
+        except (Unreachable, Rejected) as error:
             event("store.refused", act=getattr(act, "__name__", ""), why=error.what,
                   level=logging.ERROR)  # fmt: skip
+        except Corrupt as error:
+            self._die(error)
 
 
 async def run(settings: Settings) -> int:

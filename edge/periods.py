@@ -73,8 +73,10 @@ class PeriodKeeper:
     def close(self, transition: Transition, bundles: list[str]) -> Manifest:
         """End the open period; all of it must be sealed. The next one is open afterwards."""
         self._follow_epoch()
-        manifest = self._manifest(transition, bundles)
         before = self._open, self._recorder.period, self._recorder.tally
+        self._recorder.tally = self._recorder.tally.copy()
+        self._recorder.note_silence(transition.at_ns)
+        manifest = self._manifest(transition, bundles)
         try:
             with self._outbox.transaction():
                 self._outbox.append(

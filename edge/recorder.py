@@ -56,6 +56,10 @@ class Tally(msgspec.Struct):
     groups: dict[str, GroupCount] = msgspec.field(default_factory=dict)
     outages: list[Outage] = msgspec.field(default_factory=list)
 
+    def copy(self) -> Tally:
+        """One that can be changed without this one."""
+        return Tally(dict(self.groups), list(self.outages))
+
 
 @dataclass(slots=True)
 class _Pending:
@@ -82,6 +86,7 @@ class Recorder:
         self.period = ""
         self.tally = Tally()
         self.samples = 0
+        self._recovered = False
 
     @property
     def set_sha256(self) -> bytes:
@@ -95,7 +100,10 @@ class Recorder:
         self._save()
 
     def recover(self) -> int:
-        """Seal what the journal holds from before the last stop; readings recovered."""
+        """Seal what the journal holds from before the last stop; readings recovered.
+
+        Nothing is journalled or sealed before this has succeeded once.
+        """
         entries: dict[tuple[str, str, bytes, int], list[_Entry]] = {}
         recovered = 0
         with self._outbox.transaction():
@@ -118,6 +126,7 @@ class Recorder:
             for group in self._signals.groups:
                 self._outbox.journal_clear(group.name)
             self._save()
+        self._recovered = True
         return recovered
 
     def add(self, readings: Readings, quality: npt.NDArray[np.uint8], now_ns: int) -> None:
@@ -144,6 +153,8 @@ class Recorder:
         """Make what is pending durable if it is due; whether it was."""
         if now_ns - self._journalled_ns < self._journal_ns:
             return False
+        if not self._recovered:
+            self.recover()
         self._journalled_ns = now_ns
         with self._outbox.transaction():
             for name, pending in self._pending.items():
@@ -166,6 +177,8 @@ class Recorder:
 
         When the store refuses (disk full), the readings stay pending and the error goes on.
         """
+        if not self._recovered:
+            self.recover()
         pending = self._pending[group_name]
         block = self._block(self._signals.group(group_name), pending)
         kept = dict(self.tally.groups), dict(self._last)
