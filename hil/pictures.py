@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from hil.scorecard import Answers, Run
 
 POINTS = 1500
+ALERTS_DRAWN_MAX = 20
 EGT = "egt"  # outputs of the ROM whose name begins so are drawn
 
 
@@ -43,7 +44,8 @@ async def picture(run: Run, answers: Answers, api: GroundApi) -> Pictures:
         (to_ns(u["t"]), u["subject"].rpartition("/")[2], u["decision"], "<br>".join(u["reasons"]))
         for u in answers.updates
     ]
-    pictures.alerts = [(to_ns(a["onset"]), f"{a['name']} {a['esn']}") for a in answers.alerts]
+    onsets = answers.alerts[-ALERTS_DRAWN_MAX:]  # newest first: the earliest are drawn
+    pictures.alerts = [(to_ns(a["onset"]), f"{a['name']} {a['esn']}") for a in onsets]
     for engine in run.scenario.tail.engines:
         pictures.engines.append(await _engine(run, answers, api, engine.position, engine.esn, span))
     return pictures

@@ -221,7 +221,7 @@ def profile_text(rig: Rig) -> str:
     """The bench profile with this run's ports and rate put in."""
     template = (PROFILES / "bench.toml").read_text()
     return template.format(
-        signal_set=rig.signal_set, bus_port=rig.bus_port, air_port=rig.air.port,
+        signal_set=rig.signal_set.resolve(), bus_port=rig.bus_port, air_port=rig.air.port,
         air_bytes_per_s=rig.scenario.air_bytes_per_s, stand_port=rig.stand.port,
         http_port=rig.stand_http.port, flight_rate=rig.scenario.rate,
     )  # fmt: skip

@@ -164,8 +164,29 @@ def _report(
             "in_named_outages": whole.in_outage, "extra": whole.extra, "twice": whole.twice,
             "altered": whole.altered,
         },
+        "budget": _budget(run, busy, bytes_up / recorded) if scenario.rate == 1.0 else None,
         "remarks": _remarks(run),
     }  # fmt: skip
+
+
+def _budget(run: Run, busy: float | None, bytes_per_sample: float) -> list[dict[str, Any]]:
+    """What was measured at 1 x beside the budgets of docs/architecture.md."""
+    rates = [s.messages_per_s for s in run.log.samples if s.alive]
+    rows: list[dict[str, Any]] = [
+        {"what": f"CPU, % of one core, all processes, at {_mean(rates)} msg/s", "measured": busy,
+         "must": "< 15 at 1,000 msg/s", "aim": "< 5 at 1,000 msg/s"},
+        {"what": "memory, all processes, peak MB", "must": "< 256", "aim": "< 128",
+         "measured": round(run.rig.edge.rss_peak_bytes / 1e6, 1)},
+    ]  # fmt: skip
+    if run.latency is None:
+        rows.append({"what": "bytes a sample on the wire", "measured": round(bytes_per_sample, 3),
+                     "must": "", "aim": "<= 0.45 on the demo flight"})  # fmt: skip
+    else:
+        rows.append({"what": f"alert: reading sent to handed to the link, ms, of {run.latency.n:,}",
+                     "measured": run.latency.handed_ms, "must": "< 100", "aim": "p99.9 < 20"})  # fmt: skip
+        rows.append({"what": "alert: reading sent to durable, ms", "must": "< 100", "aim": "p99.9 < 20",
+                     "measured": run.latency.durable_ms})  # fmt: skip
+    return rows
 
 
 def _remarks(run: Run) -> list[str]:

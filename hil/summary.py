@@ -72,6 +72,14 @@ def print_summary(
         mark = Text("ok", "green") if check["ok"] else Text("FAILED", "bold red")
         checks.add_row(mark, check["name"], check["detail"][:DETAIL_CHARS_MAX])
     console.print(checks, highlight=False)
+    if report["budget"]:
+        console.print()
+        beside = Table(box=None, pad_edge=False)
+        for column in ("beside the budget", "measured", "must", "aim"):
+            beside.add_column(column)
+        for row in report["budget"]:
+            beside.add_row(row["what"], str(row["measured"]), row["must"], row["aim"])
+        console.print(beside, highlight=False)
     failed = sum(not check["ok"] for check in report["checks"])
     verdict = "[bold green]every check holds[/]" if not failed else f"[bold red]{failed} failed[/]"
     console.print(f"\n{verdict}   {folder / 'report.html'}   {folder / 'report.json'}")

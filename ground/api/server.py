@@ -15,6 +15,7 @@ from pathlib import Path
 
 import uvicorn
 from fastapi import FastAPI
+from fastapi_offline import FastAPIOffline
 from nats.aio.client import Client
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -57,7 +58,7 @@ def make_app(paths: Paths, config: GroundConfig, tuf_repo: Path | None) -> FastA
         for one in client:
             await one.close()
 
-    app = FastAPI(
+    app = FastAPIOffline(  # the page's scripts come from here, not from the internet
         title="TailTwin ground", version="1", lifespan=lifespan,
         summary="Twins, their telemetry, alerts and flights",
         description="Errors are RFC 9457 problems. Times are RFC 3339 in UTC with nanoseconds.",
