@@ -5,6 +5,10 @@ attempt, for the audit and the report; and, when all agree, a new live slot.
 Always holds: the gate is asked at the offer, before the download, before the activation and
 inside the swap; its closing stops an attempt at any step with the live slot untouched; an offer
 that only the gate or the network stands against stays pending, at most 16 of them.
+
+Notices are unsigned, so anybody at a broker can make any number of them. What they cost is
+bounded: decisions at the offer, changes of what is pending and attempts each have an allowance,
+and what was tried and told is remembered by the bundle's name, whatever file of it is named.
 """
 
 from __future__ import annotations
@@ -18,6 +22,7 @@ from typing import Literal, TypeVar
 import msgspec
 
 from edge.models.admission import AdmissionResult
+from edge.update.allowance import Allowance
 from edge.update.gate import GateDecision
 from edge.update.slots import BundleSet, SlotName, Slots
 from edge.update.verified import FetchAnswer, FetchFailure, VerifiedBundle
@@ -30,6 +35,8 @@ PENDING_MAX = 16
 ATTEMPTS_MAX = 8
 RETRY_S = 15.0  # doubled at each attempt; assumption: the stand's link is back within minutes
 REPEAT_S = 60.0  # the same refusal of the same offer is told once in this time
+TOLD_BURST, TOLD_EVERY_S = 6, 10.0  # decisions at the offer: 6 a minute, then their number
+NAMES_MAX = 64  # remembered with their attempts; assumption: far more than an aircraft has models
 ASK_S_MAX = 2.0  # no answer of the recorder's loop in this time is a shut gate
 
 T = TypeVar("T")
@@ -70,12 +77,19 @@ Load = Callable[[BundleSet], Awaitable[Sequence[str]]]
 
 
 @dataclass
-class _Offer:
-    target: str
+class _Past:
+    """What is remembered of a bundle's name. told: target and codes of the last refusal."""
+
     attempts: int = 0
     due_ns: int = 0
     told: tuple[str, ...] = ()
     told_ns: int = 0
+
+
+@dataclass
+class _Offer:
+    target: str
+    past: _Past
 
 
 class UpdateClient:
@@ -106,6 +120,13 @@ class UpdateClient:
         self._shut.set()
         self._phase = Phase.UNKNOWN
         self._turned_away_ns: dict[str, int] = {}
+        self._past: dict[str, _Past] = {}
+        every_ns = round(TOLD_EVERY_S * 1e9)
+        self._tellings, self._changes = (
+            Allowance(TOLD_BURST, every_ns), Allowance(PENDING_MAX, every_ns)
+        )  # fmt: skip
+        self._tries = Allowance(ATTEMPTS_MAX, round(retry_s * 1e9))
+        self._untold, self._untold_due_ns = 0, 0
 
     @property
     def pending(self) -> tuple[str, ...]:
@@ -114,7 +135,7 @@ class UpdateClient:
 
     def offer(self, target: str) -> UpdateDecision | None:
         """A notice names a bundle. Returns (and records) the refusal; None when it is tried, or
-        when the same refusal was told a moment ago.
+        when the same refusal was told a moment ago or there were too many offers.
 
         A later offer of a name replaces an earlier one.
         """
@@ -128,17 +149,28 @@ class UpdateClient:
             return self._turn_away(target, reason)
         offer = self._offers.get(name)
         if offer is None or offer.target != target:
-            offer = self._offers[name] = _Offer(target)
+            if not self._changes.take(self._clock.mono_ns()):
+                self._leave_untold()
+                return None
+            offer = self._offers[name] = _Offer(target, self._remember(name))
         gate = self._look()
         if gate.open:
-            offer.due_ns = 0
             self._wake.set()
             return None
         return self._refuse(offer, gate)
 
+    def _remember(self, name: str) -> _Past:
+        """What is known of a name; the one that was offered longest ago makes room."""
+        past = self._past.pop(name, None) or _Past()
+        self._past[name] = past
+        if len(self._past) > NAMES_MAX:
+            del self._past[next(iter(self._past))]
+        return past
+
     def on_gate(self, decision: GateDecision) -> None:
         """The gate, each time the recorder has looked."""
         self._phase = decision.phase
+        self._tell_untold()
         if not decision.open:
             self._shut.set()
         elif self._shut.is_set():
@@ -150,11 +182,16 @@ class UpdateClient:
         while True:
             await self._sleep()
             for name, offer in list(self._offers.items()):
-                if offer.due_ns > self._clock.mono_ns() or self._shut.is_set():
+                if offer.past.due_ns > self._clock.mono_ns() or self._shut.is_set():
                     continue
                 if self._offers.get(name) is not offer:
                     continue  # replaced while another one was tried
-                if not await self._attempt(offer) and self._offers.get(name) is offer:
+                if not self._tries.take(self._clock.mono_ns()):
+                    break
+                if await self._attempt(offer):
+                    continue
+                self._retry_after(offer, self._retry_s)
+                if self._offers.get(name) is offer:
                     del self._offers[name]
 
     # -- one attempt; each step returns whether the offer stays pending
@@ -216,6 +253,7 @@ class UpdateClient:
         loop = asyncio.get_running_loop()
         if await asyncio.to_thread(self._slots.activate, slot, lambda: self._is_open(loop)):
             self._tell(offer.target, "swap", "activated", bundle=bundle)
+            offer.past.attempts = 0
             return True
         self._defer(offer, "swap")
         return False
@@ -273,8 +311,9 @@ class UpdateClient:
         """Until something changed or, with the gate open, the first offer is due."""
         timeout_s = None
         if self._offers and not self._shut.is_set():
-            due_ns = min(offer.due_ns for offer in self._offers.values())
-            timeout_s = max(0.0, (due_ns - self._clock.mono_ns()) / 1e9)
+            now_ns = self._clock.mono_ns()
+            due_ns = min(offer.past.due_ns for offer in self._offers.values())
+            timeout_s = max(0, due_ns - now_ns, self._tries.wait_ns(now_ns)) / 1e9
         try:
             async with asyncio.timeout(timeout_s):
                 await self._wake.wait()
@@ -295,15 +334,38 @@ class UpdateClient:
         if told_ns is not None and now_ns - told_ns < REPEAT_S * 1e9:
             return None
         self._turned_away_ns[reason.code] = now_ns
-        return self._tell(target, "offer", "refused", (reason,))
+        return self._tell_offer(target, (reason,))
 
     def _refuse(self, offer: _Offer, gate: GateDecision) -> UpdateDecision | None:
-        codes = tuple(reason.code for reason in gate.reasons)
-        now_ns = self._clock.mono_ns()
-        if offer.told == codes and now_ns - offer.told_ns < REPEAT_S * 1e9:
+        target, *codes = told = (offer.target, *(reason.code for reason in gate.reasons))
+        past, now_ns = offer.past, self._clock.mono_ns()
+        if list(past.told[1:]) == codes and now_ns - past.told_ns < REPEAT_S * 1e9:
+            if past.told[0] != target:
+                self._leave_untold()
             return None
-        offer.told, offer.told_ns = codes, now_ns
-        return self._tell(offer.target, "offer", "refused", _reasons(gate), is_pending=True)
+        past.told, past.told_ns = told, now_ns
+        return self._tell_offer(target, _reasons(gate), is_pending=True)
+
+    def _tell_offer(
+        self, target: str, reasons: tuple[UpdateReason, ...], *, is_pending: bool = False
+    ) -> UpdateDecision | None:
+        if not self._tellings.take(self._clock.mono_ns()):
+            self._leave_untold()
+            return None
+        return self._tell(target, "offer", "refused", reasons, is_pending=is_pending)
+
+    def _leave_untold(self) -> None:
+        if self._untold == 0:
+            self._untold_due_ns = self._clock.mono_ns() + round(REPEAT_S * 1e9)
+        self._untold += 1
+
+    def _tell_untold(self) -> None:
+        """How many offers got no record of their own, once a minute."""
+        now_ns = self._clock.mono_ns()
+        if self._untold and now_ns >= self._untold_due_ns and self._tellings.take(now_ns):
+            text = f"{self._untold} further offers not recorded"
+            self._untold = 0
+            self._tell("", "offer", "refused", (UpdateReason("too_many", text),))
 
     def _defer(self, offer: _Offer, step: Step) -> bool:
         gate = self._look()
@@ -314,13 +376,16 @@ class UpdateClient:
         return True
 
     def _fail(self, offer: _Offer, step: Step, reason: UpdateReason, retry: bool = False) -> bool:
-        offer.attempts += 1
-        stays = retry and offer.attempts < ATTEMPTS_MAX
-        offer.due_ns = self._clock.mono_ns() + round(
-            self._retry_s * 2 ** (offer.attempts - 1) * 1e9
-        )
+        past = offer.past
+        past.attempts = min(past.attempts + 1, ATTEMPTS_MAX)
+        stays = retry and past.attempts < ATTEMPTS_MAX
+        self._retry_after(offer, self._retry_s * 2 ** (past.attempts - 1))
         self._tell(offer.target, step, "failed", (reason,), is_pending=stays)
         return stays
+
+    def _retry_after(self, offer: _Offer, seconds: float) -> None:
+        due_ns = self._clock.mono_ns() + round(seconds * 1e9)
+        offer.past.due_ns = max(offer.past.due_ns, due_ns)
 
     def _tell(
         self,

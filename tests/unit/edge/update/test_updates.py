@@ -11,6 +11,7 @@ import pytest
 from edge.update.gate import GateDecision
 from edge.update.updates import PENDING_MAX, UpdateClient
 from edge.update.verified import FetchAnswer
+from shared.clock import ManualClock
 from tests.unit.edge.update.stand import OPEN, SHUT, Aboard, Server, Shop, serving, settle
 
 
@@ -199,9 +200,11 @@ def test_a_network_that_fails_is_tried_again_and_not_for_ever(
 def test_offers_are_bounded_and_a_later_one_of_a_name_replaces_the_earlier(aboard: Aboard) -> None:
     async def drive() -> None:
         aboard.gate = SHUT
+        aboard.clock = clock = ManualClock()
         client = aboard.client()
         for n in range(PENDING_MAX):
             client.offer(f"model{n}/m-1.tar.zst")
+        clock.advance_s(60)
         client.offer("model3/m-2.tar.zst")
         assert len(client.pending) == PENDING_MAX and "model3/m-2.tar.zst" in client.pending
         decision = client.offer("one-more/m-1.tar.zst")
@@ -221,6 +224,61 @@ def test_the_same_refusal_of_the_same_offer_is_not_told_again_and_again(aboard: 
 
     asyncio.run(drive())
     assert [d.reasons[0].code for d in aboard.decisions] == ["phase", "target_path"]
+
+
+def test_a_flood_of_notices_costs_a_few_records_and_says_how_many_it_was(aboard: Aboard) -> None:
+    async def drive() -> None:
+        aboard.gate = SHUT
+        aboard.clock = clock = ManualClock()
+        client = aboard.client()
+        for n in range(6000):  # ten minutes of ten a second
+            clock.advance_s(0.1)
+            client.offer(f"egt/v{n}.tar.zst")
+            client.offer(f"name{n}/v1.tar.zst")
+            client.on_gate(SHUT)
+        assert len(client.pending) <= PENDING_MAX
+
+    asyncio.run(drive())
+    assert 10 <= len(aboard.decisions) <= 66
+    codes = [d.reasons[0].code for d in aboard.decisions]
+    assert codes.count("too_many") == 9
+    assert sum(int(d.reasons[0].text.split()[0]) for d in aboard.decisions
+               if d.reasons[0].code == "too_many") > 4000  # fmt: skip
+
+
+def test_notices_of_a_name_do_not_start_its_attempts_over(aboard: Aboard, server: Server) -> None:
+    server.lies["metadata/timestamp.json"] = 503
+
+    async def drive() -> None:
+        client = aboard.client()  # 60 s between attempts
+        client.offer("egt/v0.tar.zst")
+        task = asyncio.create_task(client.run())
+        for n in range(50):
+            client.offer(f"egt/v{n % 5}.tar.zst")
+            await asyncio.sleep(0.02)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    asyncio.run(drive())
+    assert aboard.said().count(("download", "failed")) == 1
+
+
+def test_a_refused_name_that_is_offered_over_and_over_is_fetched_at_a_pace(
+    aboard: Aboard, server: Server
+) -> None:
+    """With the gate open, names that the repository does not have."""
+
+    async def drive() -> None:
+        client = aboard.client()
+        task = asyncio.create_task(client.run())
+        for n in range(100):
+            client.offer(f"name{n}/v1.tar.zst")
+            await asyncio.sleep(0.02)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    asyncio.run(drive())
+    assert 1 <= len(aboard.said()) <= 8 + 1
 
 
 def test_fetching_does_not_hold_up_the_loop(aboard: Aboard, shop: Shop, server: Server) -> None:
