@@ -15,8 +15,6 @@ import asyncio
 import logging
 import os
 import signal
-from collections import deque
-from collections.abc import Awaitable, Callable
 
 import msgspec
 
@@ -31,6 +29,7 @@ from edge.flight.phase import Confidence, PhaseMachine, PhaseState
 from edge.health import Status, StatusFile
 from edge.kpi import KpiCollector
 from edge.link.sender import LinkRunner
+from edge.logbook import Logbook, Now
 from edge.models.admission import AdmissionResult, admit
 from edge.models.alerts import AlertBook
 from edge.models.deviations import Deviations
@@ -43,14 +42,15 @@ from edge.periods import PeriodKeeper, restore_landing
 from edge.recorder import Recorder
 from edge.reports import ReportCollector
 from edge.situation import Situation
+from edge.tasks import Tasks
 from edge.update.gate import Gate, GateDecision
 from edge.update.slots import BundleSet, Slots
 from edge.update.updates import UpdateClient, UpdateDecision
 from edge.update.verified import VerifiedBundle
 from edge.updating import fetch_child
 from shared.clock import Clock, FlightClock
-from shared.envelope import TIME_BUS, TIME_NONE
-from shared.errors import Corrupt, Rejected, TailTwinError, Unreachable
+from shared.envelope import TIME_NONE
+from shared.errors import Corrupt, TailTwinError, Unreachable
 from shared.log import event
 from shared.messages import Alert, Notice, State, encode
 from shared.phases import Phase
@@ -60,9 +60,7 @@ SLICE_FLIGHT_S = 0.3  # far below any age_max
 LOOK_S = 0.2  # flight seconds between two looks at phase and gate: gate inputs come at 5 Hz
 STATUS_S, MAINTAIN_S, BUS_RETRY_S_MAX = 0.5, 2.0, 5.0  # wall
 DRAIN_S = 20.0  # how long an orderly stop waits for the ground to have everything, wall
-PAUSE_S_MIN, SETTLED_S = 0.1, 60.0  # a task that lived so long starts its pauses over
 UNLINKED_S = 5.0  # … and how long without any link
-UNSTORED_MAX = 1024  # records that a full disk refused, kept to be tried again
 ALERTS_KEY, SET_KEY, OFFERS_KEY = "alerts", "signal-set", "offers"
 
 
@@ -100,7 +98,7 @@ class Daemon:
         self._recorder = Recorder(self._outbox, signals, profile.recording.journal_s)
         self._periods = PeriodKeeper(self._outbox, self._recorder, tail, settings.device)
         self._phases.remember_landing(restore_landing(self._periods))
-        self._unstored: deque[tuple[str, bytes, str, str, int]] = deque(maxlen=UNSTORED_MAX)
+        self._book = Logbook(self._outbox, self._now, self._die)
         # models → alerts
         self._slots = Slots(settings.state_dir)
         self._host = ModelHost(
@@ -134,7 +132,10 @@ class Daemon:
         self._stop = asyncio.Event()
         self._offers: tuple[str, ...] = ()
         self._fatal: Corrupt | None = None
-        self._background: set[asyncio.Task[None]] = set()
+        self._tasks = Tasks(
+            lambda name, why: self._book.audit("task", "restarted", subject=name, reasons=[why]),
+            self._die,
+        )
 
     async def run(self) -> int:
         """Start everything, tick until told to stop, leave in order."""
@@ -143,21 +144,18 @@ class Daemon:
             loop.add_signal_handler(number, self._stop.set)
         self._start()
         await self._load_live()
-        tasks = {
-            name: asyncio.create_task(self._supervised(name, work))
-            for name, work in {
+        self._tasks.start(
+            {
                 "bus": self._keep_bus_open, "tick": self._ticks, "worker": self._host.run,
                 "link": self._link.run, "status": self._statuses, "store": self._maintain,
                 "update": self._run_updates,
-            }.items()
-        }  # fmt: skip
+            }
+        )  # fmt: skip
         await self._stop.wait()
-        tasks["tick"].cancel()
+        await self._tasks.stop("tick")
         if self._fatal is None:
             await self._leave()
-        for task in tasks.values():
-            task.cancel()
-        await asyncio.gather(*tasks.values(), return_exceptions=True)
+        await self._tasks.stop()
         self._source.close()
         if self._fatal is not None:
             # the next start moves the damaged file aside and records under a new epoch
@@ -167,6 +165,10 @@ class Daemon:
         self._outbox.close()
         event("edge.stopped")
         return 0
+
+    def _now(self) -> Now:
+        """What a record says of its moment."""
+        return Now(self._periods.id, self._table.t_event_ns, self._state.phase.value)
 
     def _die(self, error: Corrupt) -> None:
         """The store is damaged: nothing can be recorded here; a restart can."""
@@ -190,7 +192,7 @@ class Daemon:
             quality = validator.judge(readings, values)
             self._table.update(readings, values, quality, now_ns)
             self._trigger = (readings.group.name, int(readings.counter[-1]))
-            self._keep_on(self._recorder.add, readings, quality, now_ns)
+            self._book.keep_on(self._recorder.add, readings, quality, now_ns)
             self._means.add(readings.group.name, values, quality)
             self._reports.add(readings, values, quality)
             self._tell(
@@ -204,23 +206,22 @@ class Daemon:
             self._look(now_ns)
         if now_ns - self._step_at_ns >= self._pace.model_period_s * 1e9:
             self._step_at_ns = now_ns
-            self._spawn(self._step_models())
-        self._keep_on(self._recorder.journal, now_ns)
-        while self._unstored and self._append(*self._unstored[0]):
-            self._unstored.popleft()
+            self._tasks.spawn(self._step_models())
+        self._book.keep_on(self._recorder.journal, now_ns)
+        self._book.retry()
 
     def _look(self, now_ns: int) -> None:
         """Phase, period and gate, five times a second."""
         self._state = self._phases.step(now_ns, self._situation.phase_inputs(now_ns))
         phase, t_ns = self._state.phase, self._table.t_event_ns
         for report in self._reports.step(phase.value, t_ns):
-            self._emit("report", encode(report), "report/1")
+            self._book.emit("report", encode(report), "report/1")
         if self._turning is None and t_ns:
             self._turning = self._periods.machine.step(self._state, t_ns)
         if self._turning is not None:
-            self._keep_on(self._turn_over, self._turning)
+            self._book.keep_on(self._turn_over, self._turning)
         else:
-            self._keep_on(self._periods.save_progress)
+            self._book.keep_on(self._periods.save_progress)
         self._see_gate(self._ask_gate())
         self._say_state(now_ns)
 
@@ -228,12 +229,12 @@ class Daemon:
         """End a period: seal all of it, say so, sign its manifest. Tried again at the next look
         when the store refuses any of it."""
         for kpi in self._kpis.flush():
-            self._emit("kpi", encode(kpi), "kpi/1")
+            self._book.emit("kpi", encode(kpi), "kpi/1")
         self._recorder.seal_all()
         closed = self._periods.id
         self._periods.close(transition, self._bundles)
         self._turning = None
-        self._audit("period", "closed", subject=closed, reasons=[transition.why])
+        self._book.audit("period", "closed", subject=closed, reasons=[transition.why])
         self._link.kick()
 
     # -- models and alerts
@@ -250,16 +251,16 @@ class Daemon:
         self._tell(self._deviations.judge(step, self._state.phase))
         kpi = self._kpis.add(step)
         if kpi is not None:
-            self._emit("kpi", encode(kpi), "kpi/1")
+            self._book.emit("kpi", encode(kpi), "kpi/1")
 
     def _tell(self, alerts: list[Alert]) -> None:
         """Alerts are durable at once, with the machines' state, and leave before anything else."""
         if not alerts:
             return
-        refs = [self._emit("alert", encode(alert), "alert/1") for alert in alerts]
+        refs = [self._book.emit("alert", encode(alert), "alert/1") for alert in alerts]
         self._link.kick()
         mono_ns = self._clock.mono_ns()
-        self._keep_on(self._outbox.put, ALERTS_KEY, self._alerts.snapshot())
+        self._book.keep_on(self._outbox.put, ALERTS_KEY, self._alerts.snapshot())
         for alert, ref in zip(alerts, refs, strict=True):
             event("alert", id=alert.id, change=alert.change, seq=ref.seq if ref else None,
                   trigger=alert.trigger, mono_ns=mono_ns, level=logging.WARNING)  # fmt: skip
@@ -269,14 +270,14 @@ class Daemon:
         try:
             live = await asyncio.to_thread(self._slots.live)
         except TailTwinError as error:
-            self._audit("slot", "refused", reasons=[str(error)])
+            self._book.audit("slot", "refused", reasons=[str(error)])
             return
         if live is None:
             event("slots.empty", level=logging.WARNING)
             return
         against = await self._load(live)
         if against:
-            self._audit("slot", "muted", subject=live.slot, reasons=against)
+            self._book.audit("slot", "muted", subject=live.slot, reasons=against)
 
     async def _load(self, live: BundleSet) -> list[str]:
         """Make the worker use a set; what stands against it."""
@@ -314,7 +315,7 @@ class Daemon:
 
     def _see_gate(self, decision: GateDecision) -> None:
         if decision.open != self._decision.open:
-            self._audit("gate", "open" if decision.open else "shut",
+            self._book.audit("gate", "open" if decision.open else "shut",
                         reasons=[reason.text for reason in decision.reasons])  # fmt: skip
         self._decision = decision
         if self._updates is not None:
@@ -326,7 +327,7 @@ class Daemon:
             self._keep_offers(self._updates)
 
     def _record_update(self, told: UpdateDecision) -> None:
-        self._audit(
+        self._book.audit(
             "update", told.decision, subject=told.bundle, reasons=told.texts(),
             detail={"step": told.step, "name": told.name, "release": str(told.release),
                     "pending": str(told.is_pending).lower()},
@@ -339,48 +340,9 @@ class Daemon:
         """What still waits for the gate outlives a restart."""
         if updates.pending != self._offers:
             self._offers = updates.pending
-            self._keep_on(self._outbox.put, OFFERS_KEY, msgspec.msgpack.encode(self._offers))
+            self._book.keep_on(self._outbox.put, OFFERS_KEY, msgspec.msgpack.encode(self._offers))
 
-    # -- records
-
-    def _emit(self, cls: str, payload: bytes, schema: str) -> RecordRef | None:
-        """Append a record; kept in memory, bounded, when the disk refuses it."""
-        record = cls, payload, schema, self._periods.id, self._table.t_event_ns
-        ref = self._append(*record)
-        if ref is None:
-            self._unstored.append(record)
-        return ref
-
-    def _append(
-        self, cls: str, payload: bytes, schema: str, flight: str, t_ns: int
-    ) -> RecordRef | None:
-        try:
-            return self._outbox.append(
-                cls, payload, schema=schema, flight=flight, t_event_ns=t_ns,
-                t_quality=TIME_BUS if t_ns else TIME_NONE,
-            )  # fmt: skip
-        except Unreachable:
-            return None
-        except Rejected as error:
-            event("record.refused", cls=cls, why=error.what, level=logging.ERROR)
-            return None
-        except Corrupt as error:
-            self._die(error)
-            return None
-
-    def _audit(
-        self, kind: str, decision: str, *, subject: str = "",
-        reasons: list[str] | None = None, detail: dict[str, str] | None = None,
-    ) -> None:  # fmt: skip
-        event(f"audit.{kind}", decision=decision, subject=subject, reasons=reasons or [])
-        t_ns = self._table.t_event_ns
-        self._keep_on(
-            lambda: self._outbox.audit(
-                kind, decision, flight=self._periods.id, t_event_ns=t_ns,
-                t_quality=TIME_BUS if t_ns else TIME_NONE, subject=subject,
-                phase=self._state.phase.value, reasons=reasons or [], detail=detail,
-            )
-        )  # fmt: skip
+    # -- what it says of itself
 
     def _say_state(self, now_ns: int) -> None:
         """A state record on change, and once a minute of flight."""
@@ -393,7 +355,7 @@ class Daemon:
                 core, outbox_records=stats.records, outbox_bytes=stats.bytes,
                 oldest_unsafe_ns=stats.oldest_unsafe_ns,
             )  # fmt: skip
-            self._emit("state", encode(state), "state/1")
+            self._book.emit("state", encode(state), "state/1")
 
     def _describe(self) -> State:
         """The state but for the outbox's figures, which change with every record."""
@@ -423,13 +385,13 @@ class Daemon:
         try:
             self._alerts.restore(self._outbox.get(ALERTS_KEY) or self._alerts.snapshot())
         except Corrupt as error:
-            self._audit("alerts", "restarted", reasons=[str(error)])
+            self._book.audit("alerts", "restarted", reasons=[str(error)])
         opened = self._outbox.opened
         detail = {"recovered_readings": str(recovered), "boot": str(self._outbox.boot)}
         if opened.quarantined is not None:
             detail["quarantined"] = f"{opened.quarantined.name}: {opened.reason}"
-        self._audit("boot", "started", subject=self._outbox.epoch, detail=detail)
-        self._keep_on(self._send_signal_set)
+        self._book.audit("boot", "started", subject=self._outbox.epoch, detail=detail)
+        self._book.keep_on(self._send_signal_set)
         if self._updates is not None:
             waiting = self._outbox.get(OFFERS_KEY) or msgspec.msgpack.encode([])
             for target in msgspec.msgpack.decode(waiting, type=list[str]):
@@ -509,38 +471,19 @@ class Daemon:
     async def _maintain(self) -> None:
         while True:
             await asyncio.sleep(MAINTAIN_S)
-            self._keep_on(self._send_signal_set)
-            self._keep_on(self._outbox.maintain)
-
-    async def _supervised(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
-        """Run a task; when it dies of our own bug, keep the reason and start it again."""
-        pause_s, loop = PAUSE_S_MIN, asyncio.get_running_loop()
-        while True:
-            started_s = loop.time()
-            try:
-                await work()
-                return
-            except Corrupt as error:
-                self._die(error)
-                return
-            except Exception as error:
-                logging.getLogger("tailtwin").exception("task.died")
-                self._audit("task", "restarted", subject=name, reasons=[repr(error)[:300]])
-            if loop.time() - started_s > SETTLED_S:
-                pause_s = PAUSE_S_MIN
-            await asyncio.sleep(pause_s)
-            pause_s = min(2 * pause_s, 10.0)
+            self._book.keep_on(self._send_signal_set)
+            self._book.keep_on(self._outbox.maintain)
 
     async def _leave(self) -> None:
         """An orderly stop: seal, close a ground period, let the ground have it if it can."""
         self._slice_at_ns = -self._slice_ns  # nothing waits for its slice any more
         self.tick()
         for kpi in self._kpis.flush():
-            self._emit("kpi", encode(kpi), "kpi/1")
-        self._keep_on(self._recorder.seal_all)
+            self._book.emit("kpi", encode(kpi), "kpi/1")
+        self._book.keep_on(self._recorder.seal_all)
         transition = self._periods.machine.stop(self._table.t_event_ns)
         if transition is not None:
-            self._keep_on(self._turn_over, transition)
+            self._book.keep_on(self._turn_over, transition)
         await self._drain()
 
     async def _drain(self) -> None:
@@ -556,30 +499,6 @@ class Daemon:
                 return
             self._link.kick()
             await asyncio.sleep(0.05)
-
-    def _spawn(self, work: Awaitable[None]) -> None:
-        task: asyncio.Task[None] = asyncio.ensure_future(work)
-        self._background.add(task)
-        task.add_done_callback(self._background_done)
-
-    def _background_done(self, task: asyncio.Task[None]) -> None:
-        self._background.discard(task)
-        if task.cancelled() or (error := task.exception()) is None:
-            return
-        if isinstance(error, Corrupt):
-            self._die(error)
-        else:
-            event("step.failed", why=repr(error), level=logging.ERROR)
-
-    def _keep_on(self, act: Callable[..., object], *args: object) -> None:
-        """Recording goes on when the store refuses something for now; what waits is kept."""
-        try:
-            act(*args)
-        except (Unreachable, Rejected) as error:
-            event("store.refused", act=getattr(act, "__name__", ""), why=error.what,
-                  level=logging.ERROR)  # fmt: skip
-        except Corrupt as error:
-            self._die(error)
 
 
 async def run(settings: Settings) -> int:

@@ -22,7 +22,7 @@ from typing import Literal, TypeVar
 import msgspec
 
 from edge.models.admission import AdmissionResult
-from edge.update.allowance import Allowance
+from edge.allowance import Allowance
 from edge.update.gate import GateDecision
 from edge.update.slots import BundleSet, SlotName, Slots
 from edge.update.verified import FetchAnswer, FetchFailure, VerifiedBundle
