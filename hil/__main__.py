@@ -121,7 +121,7 @@ def _replay(args: argparse.Namespace) -> int:
         flights.save(flown, file)
         return publish.main(
             ["--flight", str(file), "--signals", str(args.signals), "--port", str(args.port),
-             "--rate", str(args.rate)]
+             "--rate", str(args.rate), "--uncontrolled"]
         )  # fmt: skip
 
 

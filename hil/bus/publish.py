@@ -212,6 +212,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--rate", type=float, default=1.0, help="times real time")
     parser.add_argument("--start-s", type=float, default=0.0, help="flight second to begin with")
+    parser.add_argument("--uncontrolled", action="store_true", help="take no commands on stdin")
     parser.add_argument("--stamps", type=Path, help="write when each reading of --stamp went out")
     parser.add_argument("--stamp", nargs="*", default=[], help="groups to stamp")
     parser.add_argument("--until-s", type=float, default=None, help="flight second to end with")
@@ -223,7 +224,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         player = Player(schedule, args.rate, bus.send)
         player.stamps = {group: {} for group in args.stamp}
         _say({"ready": {"first": schedule.first, "total": len(schedule)}})
-        threading.Thread(target=_listen, args=(commands,), daemon=True).start()
+        if not args.uncontrolled:
+            threading.Thread(target=_listen, args=(commands,), daemon=True).start()
         cpu, wall = time.process_time(), time.monotonic()
         try:
             run(player, commands, _say, args.until_s)
