@@ -2,7 +2,8 @@
 
 In: leaf and bytes. Out: (leaf, bytes). Always holds: a link is stateless transport, its
 acknowledgements prove nothing; every connection is a fresh one; what breaks, or does not answer
-within CONNECT_S or PUBLISH_S, raises Unreachable.
+within CONNECT_S or PUBLISH_S, raises Unreachable; so does a broker that announces a message over
+IN_BYTES_MAX or speaks nonsense, before the message is held in memory.
 """
 
 from __future__ import annotations
@@ -12,10 +13,13 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
+from shared.messages import CONTROL_BYTES_MAX
+
 CONNECT_S = 5.0  # assumption: several round trips over a slow satellite hop
 PUBLISH_S = 30.0  # a record of the whole window at the cap takes 2 s; then something is broken
 KEEPALIVE_S = 15
 IN_MESSAGES_MAX = 64  # acks and notices that wait to be read; further ones are dropped
+IN_BYTES_MAX = CONTROL_BYTES_MAX + 1024  # of one message: a control message, signed
 LEAVES_DOWN = ("ack", "notice")
 
 

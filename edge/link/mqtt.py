@@ -9,13 +9,22 @@ does not queue behind what was sent before it.
 from __future__ import annotations
 
 import asyncio
+import errno
 import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 
 import aiomqtt
 
-from edge.link.base import CONNECT_S, IN_MESSAGES_MAX, KEEPALIVE_S, LEAVES_DOWN, PUBLISH_S, Endpoint
+from edge.link.base import (
+    CONNECT_S,
+    IN_BYTES_MAX,
+    IN_MESSAGES_MAX,
+    KEEPALIVE_S,
+    LEAVES_DOWN,
+    PUBLISH_S,
+    Endpoint,
+)
 from shared.errors import Rejected, Unreachable
 from shared.topics import parse_subject, topic
 
@@ -47,13 +56,14 @@ class MqttLink:
             socket_options=[(socket.SOL_SOCKET, socket.SO_SNDBUF, SNDBUF_BYTES),
                             (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)],
         )  # fmt: skip
+        _cap_incoming(client)
         try:
             try:
                 await client.__aenter__()
                 await client.subscribe(
                     [(topic(at.operator, at.tail, leaf), 0) for leaf in LEAVES_DOWN]
                 )
-            except aiomqtt.MqttError as error:
+            except (aiomqtt.MqttError, ValueError) as error:  # ValueError: the broker's nonsense
                 raise Unreachable(
                     f"no MQTT session: {error}", at.where, "check address, user and password"
                 ) from None
@@ -90,6 +100,21 @@ class MqttSession:
                     )
         except aiomqtt.MqttError as error:
             raise Unreachable(f"connection lost: {error}", self._endpoint.where) from None
+
+
+def _cap_incoming(client: aiomqtt.Client) -> None:
+    """paho reads whatever length a packet announces, up to 256 MB. It asks its socket for all
+    that is left of a packet at once; asking for more than IN_BYTES_MAX is a lost connection.
+    tests/contract/test_hostile_broker.py fails when an upgrade moves this seam."""
+    paho = client._client
+    receive = paho._sock_recv
+
+    def receive_capped(size: int) -> bytes:
+        if size > IN_BYTES_MAX:
+            raise OSError(errno.EMSGSIZE, f"the broker announces {size} bytes")
+        return receive(size)
+
+    paho._sock_recv = receive_capped  # type: ignore[assignment]  # the seam
 
 
 async def _leave(client: aiomqtt.Client) -> None:

@@ -14,14 +14,23 @@ import nats
 import nats.errors
 from nats.aio.client import Client
 from nats.aio.msg import Msg
+from nats.protocol.parser import AWAITING_MSG_PAYLOAD, Parser
 
-from edge.link.base import CONNECT_S, IN_MESSAGES_MAX, LEAVES_DOWN, PUBLISH_S, Endpoint
+from edge.link.base import (
+    CONNECT_S,
+    IN_BYTES_MAX,
+    IN_MESSAGES_MAX,
+    LEAVES_DOWN,
+    PUBLISH_S,
+    Endpoint,
+)
 from shared.errors import Rejected, Unreachable
 from shared.topics import parse_subject, subject
 
 FLUSH_BYTES = 64 * 1024
 PING_S = 5  # with two unanswered a dead stand link is noticed after 15 s
 FRAMING_BYTES = 56  # TCP and IPv4 40, `PUB `, spaces, size digits and line ends 16
+IN_WAITING_MAX = 1024  # messages inside nats-py; it drops further ones
 URGENT = ("alert", "hello")
 
 
@@ -43,6 +52,7 @@ class NatsLink:
     async def _connect(self) -> AsyncIterator[NatsSession]:
         at = self._endpoint
         client = Client()
+        client._ps = _CappedParser(client)
         session = NatsSession(client, at)
         try:
             try:
@@ -56,9 +66,12 @@ class NatsLink:
                     )  # fmt: skip
                     for leaf in LEAVES_DOWN:
                         name = subject(at.operator, at.tail, leaf)
-                        await client.subscribe(name, cb=session.on_message)
+                        await client.subscribe(
+                            name, cb=session.on_message, pending_msgs_limit=IN_WAITING_MAX,
+                            pending_bytes_limit=8 * IN_BYTES_MAX,
+                        )  # fmt: skip
                     await client.flush()
-            except (nats.errors.Error, OSError, TimeoutError) as error:
+            except Exception as error:  # nats-py passes on whatever a server's nonsense raises
                 raise Unreachable(
                     f"no NATS session: {error or type(error).__name__}", at.where,
                     "check address, user and password",
@@ -68,6 +81,23 @@ class NatsLink:
             with suppress(nats.errors.Error, OSError, TimeoutError):
                 async with asyncio.timeout(1.0):
                     await client.close()
+
+
+class _CappedParser(Parser):
+    """nats-py waits for whatever length a message announces, and for a line without an end. It
+    reads 32 kB at a time, so looking after each of them bounds what is held.
+    tests/contract/test_hostile_broker.py fails when an upgrade moves this seam."""
+
+    async def parse(self, data: bytes = b"") -> None:
+        try:
+            await super().parse(data)
+        except (nats.errors.Error, OSError):
+            raise
+        except Exception as error:  # else nats-py logs it and the connection hangs
+            raise nats.errors.ProtocolError from error
+        announced = self.needed if self.state == AWAITING_MSG_PAYLOAD else len(self.buf)
+        if announced > IN_BYTES_MAX:
+            raise nats.errors.ProtocolError
 
 
 class NatsSession:

@@ -3,7 +3,9 @@
 In: the outbox, the phase, the links. Out: records on a link; acks into the outbox; notices to a
 callback. Always holds: what to send, and what an ack means, is decided by shared.sync.sender;
 an ack counts only when the ground's key signed it; nothing is deleted here; a link that breaks,
-stays silent or is no longer the best one costs a reconnect and nothing else.
+stays silent or is no longer the best one costs a reconnect and nothing else; a broker that sends
+more than MESSAGES_PER_S is left alone for a while, and a ground that is ahead gets EPOCHS_MAX new
+epochs a day.
 """
 
 from __future__ import annotations
@@ -14,11 +16,14 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
+import msgspec
+
+from edge.allowance import Allowance
 from edge.config import Settings
 from edge.link.base import Endpoint, Link, Session
 from edge.link.mqtt import MqttLink
 from edge.link.nats import NatsLink
-from edge.link.policy import Backoff, Name, limits, order
+from edge.link.policy import BACKOFF_MAX_S, Backoff, Name, limits, order
 from edge.outbox.store import Outbox, RecordRef
 from shared.clock import Clock
 from shared.errors import Rejected, Unreachable
@@ -32,6 +37,12 @@ PHASE_LOOK_S = 0.5
 PROBE_S = 10.0  # how often the stand link is tried while parked on the air link
 BURST_RECORDS = 8  # then other tasks get a turn
 NONCE_BYTES = 16
+# Acks come at most every 250 ms or 256 records of an epoch. Verifying one takes 0.15 ms (2 cores),
+# so this bounds what anybody at the broker may cost at 2 % of a core.
+MESSAGES_PER_S, MESSAGES_BURST = 100, 200
+EPOCHS_MAX, DAY_NS = 4, 86_400_000_000_000  # assumption: one restore a day is a bad day already
+EPOCHS_KEY = "link.epochs"
+CLOCK_SET_NS = 1_767_225_600_000_000_000  # 2026-01-01: a wall clock before it was never set
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,20 +71,23 @@ class LinkRunner:
     def __init__(
         self, settings: Settings, outbox: Outbox, clock: Clock, *, phase: Callable[[], Phase],
         on_notice: Callable[[Notice], None], on_handed: Callable[[RecordRef, int], None],
+        on_epoch: Callable[[str], None] = lambda why: None,
         links: Mapping[Name, tuple[Link, Limits]] | None = None,
         random: Callable[[int], bytes] = os.urandom,
     ) -> None:  # fmt: skip
-        """on_handed: (alert, monotonic ns) when the socket took an alert.
-
-        links: instead of those the profile names.
+        """on_handed: (alert, monotonic ns) when the socket took an alert. on_epoch: why a new
+        epoch has just begun. links: instead of those the profile names.
         """
         self._outbox, self._clock, self._random = outbox, clock, random
         self._phase, self._on_notice, self._on_handed = phase, on_notice, on_handed
+        self._on_epoch = on_epoch
         self._ground = bytes.fromhex(settings.enrolment.ground_pub)
         self._links = links_of(settings, random) if links is None else links
         self._sender = Sender(outbox, settings.tail.tail)
         self._backoff = Backoff(random)
         self._limits = Limits(1.0)
+        self._incoming = Allowance(MESSAGES_BURST, 1_000_000_000 // MESSAGES_PER_S)
+        self._hold_s = 0.0
         self._wake = asyncio.Event()
         self._status = LinkStatus()
         self._ground_time: tuple[int, int] | None = None  # its wall time, our monotonic time
@@ -105,7 +119,8 @@ class LinkRunner:
             for name in order(self._phase(), self._links):
                 if await self._try(name):
                     break
-            await self._pause(self._backoff.next_s())
+            delay_s, self._hold_s = max(self._backoff.next_s(), self._hold_s), 0.0
+            await self._pause(delay_s)
 
     async def _try(self, name: Name) -> bool:
         """One connection from hello to its end; False when the ground never answered on it."""
@@ -184,6 +199,10 @@ class LinkRunner:
     async def _read(self, session: Session) -> None:
         async for leaf, data in session.messages():
             self._status = replace(self._status, bytes_down=self._status.bytes_down + len(data))
+            if not self._incoming.take(self._clock.mono_ns()):
+                self._hold_s = BACKOFF_MAX_S
+                what = f"more than {MESSAGES_PER_S} messages a second"
+                raise Unreachable(what, "broker", "see who publishes below this tail")
             try:
                 if leaf == "ack":
                     self._take_ack(data)
@@ -204,12 +223,28 @@ class LinkRunner:
             self._status = replace(self._status, last_ack_ns=self._clock.wall_ns())
             self._wake.set()
         elif outcome is AckOutcome.GROUND_AHEAD:
-            self._outbox.new_epoch()
+            self._begin_epoch(ack)
             self._greet()
         elif outcome is AckOutcome.OTHER_LEDGER:
             raise Unreachable("the ground has another ledger than at the hello", "ack")
         else:
             self._refuse(outcome.value)
+
+    def _begin_epoch(self, ack: Ack) -> None:
+        """The store is an old copy; Unreachable when that was so too often to be true."""
+        wall_ns = self._clock.wall_ns()
+        now_ns = ack.t_ground_ns if wall_ns < CLOCK_SET_NS else wall_ns
+        kept = self._outbox.get(EPOCHS_KEY) or msgspec.msgpack.encode([])
+        begun = msgspec.msgpack.decode(kept, type=list[int])
+        begun = [at_ns for at_ns in begun if abs(now_ns - at_ns) < DAY_NS]
+        if len(begun) >= EPOCHS_MAX:
+            what = f"the ground is ahead again, after {EPOCHS_MAX} new epochs within a day"
+            raise Unreachable(what, "ack", "see whether the ground's ledger is the right one")
+        before = self._outbox.epoch
+        with self._outbox.transaction():
+            self._outbox.new_epoch()
+            self._outbox.put(EPOCHS_KEY, msgspec.msgpack.encode([*begun, now_ns]))
+        self._on_epoch(f"the ground knows more of {before} than this store")
 
     def _refuse(self, why: str) -> None:
         self._status = replace(self._status, refused=self._status.refused + 1, why=why[:300])

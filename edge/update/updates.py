@@ -21,8 +21,8 @@ from typing import Literal, TypeVar
 
 import msgspec
 
-from edge.models.admission import AdmissionResult
 from edge.allowance import Allowance
+from edge.models.admission import AdmissionResult
 from edge.update.gate import GateDecision
 from edge.update.slots import BundleSet, SlotName, Slots
 from edge.update.verified import FetchAnswer, FetchFailure, VerifiedBundle

@@ -269,3 +269,73 @@ def test_the_answer_gives_the_time_of_the_ground(outbox: Outbox) -> None:
         assert 0 <= told - 1_800_000_000 * 10**9 < 5 * 10**9
 
     play(rig, scenario)
+
+
+def test_a_flood_of_messages_ends_the_connection_for_a_while(
+    outbox: Outbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    verified: list[bytes] = []
+    monkeypatch.setattr(module, "verify", lambda domain, data, *_: verified.append(data) or b"")
+    rig = Rig(outbox)
+
+    async def scenario(rig: Rig) -> None:
+        await rig.wait(lambda: rig.runner.status.link == "air")
+        for _ in range(5000):
+            rig.air.send("n1", "ack", b"rubbish")
+        await rig.wait(lambda: "messages a second" in rig.runner.status.why)
+        assert len(verified) < module.MESSAGES_BURST + 50
+        await asyncio.sleep(0.6)  # far longer than the first delay of the back-off
+        assert rig.air.connects == 1
+
+    play(rig, scenario)
+
+
+def test_a_nested_message_is_refused_and_the_link_goes_on(outbox: Outbox) -> None:
+    rig = Rig(outbox)
+    nested = b"\x91" * 60_000 + b"\xc0"
+
+    async def scenario(rig: Rig) -> None:
+        await rig.wait(lambda: rig.runner.status.link == "air")
+        rig.air.send("n1", "notice", b"\x95\x01\xa5offer\xa1x\xa0" + nested)
+        rig.air.send("n1", "ack", b"\x94\xc4\x00\xa0\xc4\x00" + nested)
+        rig.put("alert")
+        rig.runner.kick()
+        await rig.wait(lambda: rig.unsafe() == 0)
+        assert (rig.runner.status.refused, rig.air.connects) == (2, 1)
+
+    play(rig, scenario)
+
+
+def test_a_ground_that_is_always_ahead_gets_a_few_epochs_a_day(
+    outbox: Outbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rig = Rig(outbox)
+    begun: list[str] = []
+    greet = rig.ground.on_up
+
+    def ahead(leaf: str, data: bytes) -> None:
+        rig.ground.claim(outbox.epoch, "alert", 5)
+        greet(leaf, data)
+
+    rig.air.on_up = ahead
+    rig.runner._on_epoch = begun.append
+
+    async def scenario(rig: Rig) -> None:
+        await rig.wait(lambda: "new epochs within a day" in rig.runner.status.why)
+        count = rig.air.connects
+        await rig.wait(lambda: rig.air.connects > count)
+
+    play(rig, scenario)
+    assert len(begun) == module.EPOCHS_MAX and "knows more" in begun[0]
+    again = Rig(outbox)  # a restart does not start the count over
+    again.air.on_up = lambda leaf, data: (
+        again.ground.claim(outbox.epoch, "alert", 5),
+        again.ground.on_up(leaf, data),
+    )[1]
+    epoch = outbox.epoch
+
+    async def refused(rig: Rig) -> None:
+        await rig.wait(lambda: "new epochs within a day" in rig.runner.status.why)
+
+    play(again, refused)
+    assert outbox.epoch == epoch
