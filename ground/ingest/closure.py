@@ -37,7 +37,7 @@ class Holding:
 class Finding:
     """The fields of a closure that the comparison decides."""
 
-    state: Literal["complete", "gaps", "abandoned"]
+    state: Literal["open", "complete", "gaps", "abandoned"]
     records: int
     records_missing: int
     gaps: list[Gap]
@@ -61,7 +61,7 @@ def compare(manifest: Manifest, holdings: Mapping[tuple[str, str], Holding]) -> 
             missing=outage.missing, cause=outage.cause)
         for outage in manifest.outages
     ]  # fmt: skip
-    return Finding("gaps" if gaps else "complete", total, missing, _bounded(gaps))
+    return Finding("gaps" if gaps else "complete", total, missing, bounded(gaps))
 
 
 def _merged(parts: Iterable[PartStream]) -> list[PartStream]:
@@ -96,10 +96,10 @@ def _record_gaps(part: PartStream, holding: Holding) -> list[Gap]:
     return sorted(gaps, key=lambda g: g.low)
 
 
-def _bounded(gaps: list[Gap]) -> list[Gap]:
-    if len(gaps) <= GAPS_MAX:
+def bounded(gaps: list[Gap], count_max: int = GAPS_MAX) -> list[Gap]:
+    """At most count_max gaps; the last one stands for what was left out."""
+    if len(gaps) <= count_max:
         return gaps
-    rest = gaps[GAPS_MAX - 1 :]
+    kept, rest = gaps[: max(0, count_max - 1)], gaps[max(0, count_max - 1) :]
     missing = sum(max(0, gap.missing) for gap in rest)
-    last = Gap(rest[0].kind, "*", missing=missing, cause=f"{len(rest)} further gaps")
-    return [*gaps[: GAPS_MAX - 1], last]
+    return [*kept, Gap(rest[0].kind, "*", missing=missing, cause=f"{len(rest)} further gaps")]

@@ -7,9 +7,8 @@ summary counts good and suspect samples only, in engineering values.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple, Protocol
 
 import msgspec
 import numpy as np
@@ -24,6 +23,7 @@ from shared.errors import ConfigError, Corrupt, Rejected
 from shared.identity import Signed
 from shared.messages import Alert, Audit, Drop, State, decode
 from shared.signals import Group, Signal, SignalSet, parse_signal_set
+from shared.sync.ranges import RangeSet
 from shared.topics import check_identifier
 
 SET_SCHEMA = "signal-set/1"
@@ -34,6 +34,21 @@ F64 = npt.NDArray[np.float64]
 Row = dict[str, Any]
 
 
+class Dropped(NamedTuple):
+    """What a drop record names. epoch: of the dropped records, not of the drop record."""
+
+    epoch: str
+    stream: str
+    low: int
+    high: int
+
+
+class Sets(Protocol):
+    """Where signal sets are looked up by hash."""
+
+    def get(self, sha256: bytes, /) -> SignalSet | None: ...
+
+
 @dataclass(slots=True)
 class Entry:
     """mark: '' when all was read. problem: for the log when it was not."""
@@ -41,11 +56,11 @@ class Entry:
     rows: list[tuple[Table, Row]] = field(default_factory=list)
     mark: str = ""
     problem: str = ""
-    drop: Drop | None = None
+    drop: Dropped | None = None
     signal_set: SignalSet | None = None
 
 
-def index(arrival: Arrival, sets: Mapping[bytes, SignalSet]) -> Entry:
+def index(arrival: Arrival, sets: Sets) -> Entry:
     """Rows that one new record adds, by its class."""
     envelope = arrival.envelope
     try:
@@ -58,6 +73,8 @@ def index(arrival: Arrival, sets: Mapping[bytes, SignalSet]) -> Entry:
         return _message(envelope)
     except (Rejected, Corrupt, ConfigError) as error:
         return Entry(mark=CORRUPT, problem=error.what)
+    except Exception as error:  # what one payload does to us must not stop the fleet's records
+        return Entry(mark=CORRUPT, problem=f"bug: {error!r:.200}")
 
 
 def identity_row(envelope: Envelope) -> Row:
@@ -90,9 +107,12 @@ def _message(envelope: Envelope) -> Entry:
         check_identifier(drop.stream, "drop: stream")
         if not 0 <= drop.low < drop.high <= SEQ_MAX + 1:
             raise Rejected(f"drop of [{drop.low}, {drop.high})", where)
-        named = {"stream": drop.stream, "low": drop.low, "high": drop.high}
-        row = {"tail": envelope.tail, "epoch": envelope.epoch, **named}
-        return Entry([(schema.drops, row | {"reason": drop.reason[:64]})], drop=drop)
+        epoch = check_identifier(drop.epoch or envelope.epoch, "drop: epoch")
+        row = {
+            "tail": envelope.tail, "epoch": epoch, "stream": drop.stream, "low": drop.low,
+            "high": drop.high, "reason": drop.reason[:64],
+        }  # fmt: skip
+        return Entry([(schema.drops, row)], drop=Dropped(epoch, drop.stream, drop.low, drop.high))
     return Entry()
 
 
@@ -105,7 +125,15 @@ def _manifest(arrival: Arrival) -> Entry:
         closed_ns=manifest.closed_ns, body=arrival.manifest_body,
         signed=arrival.envelope.payload,
     )  # fmt: skip
-    return Entry([(schema.manifests, row)])
+    parts: dict[tuple[str, str], RangeSet] = {}
+    for part in manifest.parts:
+        parts.setdefault((part.epoch, part.stream), RangeSet()).add_range(part.low, part.high)
+    named = [
+        {"tail": manifest.tail, "epoch": epoch, "stream": stream, "low": low, "high": high,
+         "flight": manifest.flight}
+        for (epoch, stream), ranges in parts.items() for low, high in ranges
+    ]  # fmt: skip
+    return Entry([(schema.manifests, row), *((schema.parts, part) for part in named)])
 
 
 def _signal_set(envelope: Envelope) -> Entry:
@@ -114,10 +142,13 @@ def _signal_set(envelope: Envelope) -> Entry:
         "sha256": signal_set.sha256, "name": signal_set.name, "version": signal_set.version,
         "text": signal_set.text,
     }  # fmt: skip
-    return Entry([(schema.signal_sets, row)], signal_set=signal_set)
+    of_tail: Row = {"tail": envelope.tail, "sha256": signal_set.sha256}
+    return Entry(
+        [(schema.signal_sets, row), (schema.tail_sets, of_tail)], signal_set=signal_set
+    )
 
 
-def _block(envelope: Envelope, sets: Mapping[bytes, SignalSet]) -> Entry:
+def _block(envelope: Envelope, sets: Sets) -> Entry:
     block = decode_block(envelope.payload)
     t0, t1 = int(block.t_ns.min()), int(block.t_ns.max())
     if t1 - t0 > BLOCK_SPAN_NS_MAX or abs(t0) >= 1 << 62 or abs(t1) >= 1 << 62:

@@ -22,6 +22,14 @@ HELLO_VERSION = 1
 MANIFEST_VERSION = 1
 NONCE_BYTES_MAX = 64
 PARTS_MAX = 4096
+STREAMS_MAX = 300
+"""Distinct (epoch, stream) of one manifest (assumption: 72 streams, and four epochs in a flight)."""
+OUTAGES_MAX = 640  # the recorder names 512, and then one more for each of 64 groups
+GROUPS_MAX = 640  # assumption: ten times the groups of a signal set
+SUM_MAX = 1 << 62
+"""Of the records and readings a manifest names: a closure counts them in int64."""
+TAIL_CHARS = 18
+"""A flight is named `{first 18 of the tail}-{epoch}-{serial}`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +80,8 @@ def examine(
         return Refusal("envelope", subject, error.what)
     if (envelope.operator, envelope.tail, envelope.cls) != (operator, tail, leaf):
         return Refusal("mismatch", subject, "the envelope names another operator, tail or class")
+    if envelope.flight and not envelope.flight.startswith(tail[:TAIL_CHARS] + "-"):
+        return Refusal("flight", subject, f"{envelope.flight} is no flight of this tail")
     digest = hashlib.sha256(data).digest()
     if leaf != "manifest":
         return Arrival(envelope, data, digest)
@@ -105,10 +115,29 @@ def _check(manifest: Manifest, operator: str, tail: str, where: str) -> None:
     if (manifest.operator, manifest.tail) != (operator, tail):
         raise Rejected("the manifest names another operator or tail", where)
     check_identifier(manifest.flight, where)
-    if len(manifest.parts) > PARTS_MAX:
-        raise Rejected(f"{len(manifest.parts)} parts, over the cap of {PARTS_MAX}", where)
+    if not manifest.flight.startswith(tail[:TAIL_CHARS] + "-"):
+        raise Rejected(f"{manifest.flight} is no flight of this tail", where)
+    counts = (
+        ("parts", len(manifest.parts), PARTS_MAX),
+        ("streams", len({(part.epoch, part.stream) for part in manifest.parts}), STREAMS_MAX),
+        ("outages", len(manifest.outages), OUTAGES_MAX),
+        ("groups", len(manifest.groups), GROUPS_MAX),
+    )
+    for name, count, count_max in counts:
+        if count > count_max:
+            raise Rejected(f"{count} {name}, over the cap of {count_max}", where)
+    total = 0
     for part in manifest.parts:
         check_identifier(part.epoch, where)
         check_identifier(part.stream, where)
         if not 0 <= part.low <= part.high < 1 << 62:
             raise Rejected(f"part {part.stream} [{part.low}, {part.high})", where)
+        total += part.high - part.low
+    for name in [*(g.group for g in manifest.groups), *(o.group for o in manifest.outages)]:
+        check_identifier(name, where)
+    total += sum(max(0, outage.missing) for outage in manifest.outages)
+    times = (manifest.opened_ns, manifest.closed_ns, *(
+        t_ns for outage in manifest.outages for t_ns in (outage.start_ns, outage.end_ns)
+    ))  # fmt: skip
+    if total >= SUM_MAX or any(abs(t_ns) >= SUM_MAX for t_ns in times):
+        raise Rejected("counts or times that do not fit", where)

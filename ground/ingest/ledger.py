@@ -12,13 +12,22 @@ import secrets
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 import msgspec
-from sqlalchemy import Connection, Engine, Table, and_, delete, func, select, update
-from sqlalchemy.exc import DBAPIError, IntegrityError, ProgrammingError
+from sqlalchemy import Connection, Engine, Select, Table, and_, delete, func, select, update
+from sqlalchemy.exc import (
+    DataError,
+    DBAPIError,
+    IntegrityError,
+    InterfaceError,
+    NotSupportedError,
+    ProgrammingError,
+)
 
 from ground.ingest import schema
-from ground.ingest.index import NO_SET, Row, identity_row, index
+from ground.ingest.epochs import note_hello
+from ground.ingest.index import CORRUPT, NO_SET, Dropped, Entry, Row, identity_row, index
 from ground.ingest.intake import Arrival, Refusal
 from ground.ingest.rows import (
     IDENTITY,
@@ -33,18 +42,21 @@ from ground.ingest.rows import (
     write_flights,
 )
 from ground.ingest.segments import Place, SegmentReader, Segments
+from ground.ingest.sets import SETS_OF_TAIL_MAX, KnownSets, SetCache
 from shared.clock import Clock
 from shared.envelope import open_envelope
-from shared.errors import Rejected, Unreachable
-from shared.messages import Drop, Hello
-from shared.signals import SignalSet, parse_signal_set
+from shared.errors import Corrupt, Rejected, Unreachable
+from shared.messages import Hello
 from shared.sync.ranges import RangeSet
-from shared.sync.receiver import Receiver, Verdict
+from shared.sync.receiver import GAPS_MAX, STREAMS_MAX, Receiver, Verdict
 
 EPOCHS_MAX = 1024  # of one tail (assumption: an epoch is a repair or a restore, a few a year)
 FORKS_MAX = 10_000  # of one tail; more are counted and refused
 REINDEX_RECORDS = 256
 _SET_DECODER = msgspec.msgpack.Decoder(list[tuple[int, int]])
+
+BUGS = (IntegrityError, ProgrammingError, DataError, InterfaceError, NotSupportedError)
+"""Of the database: a statement of ours is wrong, not the disk."""
 
 Fault = Callable[[str], None]
 """Told at each step of a commit; a test kills the process there."""
@@ -59,6 +71,19 @@ class Committed:
     problems: list[tuple[Arrival, str]] = field(default_factory=list)
     flights: set[tuple[str, str]] = field(default_factory=set)
 
+    def extend(self, other: Committed) -> None:
+        self.verdicts += other.verdicts
+        self.refused += other.refused
+        self.problems += other.problems
+        self.flights |= other.flights
+
+
+class Reindexed(NamedTuple):
+    """done: how many left the queue. damaged: those that cannot be read, and why."""
+
+    done: int
+    damaged: list[str]
+
 
 class Ledger:
     """The only writer of `ledger.db` and of the segments. One per state folder."""
@@ -72,7 +97,11 @@ class Ledger:
         schema.METADATA.create_all(engine)
         self.receivers: dict[tuple[str, str], Receiver] = {}
         self.held: dict[tuple[str, str, str], RangeSet] = {}
-        self._sets: dict[bytes, SignalSet] = {}
+        self.nonces: dict[tuple[str, str], bytes] = {}
+        """Of the last hello of each (tail, epoch); every ack carries it."""
+        self._sets = SetCache()
+        self._sets_of_tail: dict[str, set[bytes]] = {}
+        self._late_sets = True
         self._forks: dict[str, int] = {}
         self.id = self._identity()
         self.bytes_cut = self._resume()
@@ -104,15 +133,17 @@ class Ledger:
                 drops, held = self._insert(db, dict(zip(map(id, stored), places, strict=True)),
                                            result)  # fmt: skip
                 self._fault("inserted")
-        except (OSError, DBAPIError) as error:
+            self._fault("committed")
+            self._tell(result, drops, held)
+        except BaseException as error:
             self._stale = True
-            raise _unreachable(error) from None
-        self._fault("committed")
-        self._tell(result, drops, held)
+            if isinstance(error, (OSError, DBAPIError)):
+                raise _unreachable(error) from None
+            raise
         return result
 
     def _tell(
-        self, result: Committed, drops: list[tuple[Arrival, Drop]],
+        self, result: Committed, drops: list[tuple[str, Dropped]],
         held: dict[tuple[str, str, str], RangeSet],
     ) -> None:  # fmt: skip
         """The receivers, now that it is durable."""
@@ -123,9 +154,21 @@ class Ledger:
                 self.receiver(e.tail, e.epoch).commit([(e.stream, e.seq)])
             elif verdict is Verdict.FORK:
                 self._forks[e.tail] = self._forks.get(e.tail, 0) + 1
-        for arrival, drop in drops:
-            e = arrival.envelope
-            self.receiver(e.tail, e.epoch).cover(drop.stream, drop.low, drop.high)
+        for tail, drop in drops:
+            self._cover(tail, drop)
+
+    def _cover(self, tail: str, drop: Dropped) -> bool:
+        """Nobody need send it any more; False when this would break a bound of its epoch."""
+        try:
+            receiver = self.receiver(tail, drop.epoch)
+        except Rejected:
+            return False
+        ranges = receiver.received.get(drop.stream)
+        known = len(receiver.received) if ranges is None else ranges.range_count
+        if known >= (STREAMS_MAX if ranges is None else GAPS_MAX):
+            return False
+        receiver.cover(drop.stream, drop.low, drop.high)
+        return True
 
     def _classify(self, db: Connection, arrivals: Sequence[Arrival], result: Committed) -> None:
         batch: dict[tuple[str, str, str, int], bytes] = {}
@@ -164,10 +207,11 @@ class Ledger:
 
     def _insert(
         self, db: Connection, places: dict[int, Place], result: Committed
-    ) -> tuple[list[tuple[Arrival, Drop]], dict[tuple[str, str, str], RangeSet]]:
+    ) -> tuple[list[tuple[str, Dropped]], dict[tuple[str, str, str], RangeSet]]:
         now_ns = self._clock.wall_ns()
         rows: dict[Table, list[Row]] = {}
-        drops: list[tuple[Arrival, Drop]] = []
+        drops: list[tuple[str, Dropped]] = []
+        sets = self._sets.of(db)
         held: dict[tuple[str, str, str], RangeSet] = {}
         forked: list[Arrival] = []
         for arrival, verdict in result.verdicts:
@@ -182,13 +226,13 @@ class Ledger:
                 rows.setdefault(schema.forks, []).append(row)
                 forked.append(arrival)
                 continue
-            entry = index(arrival, self._sets)
+            entry = index(arrival, sets)
+            if entry.signal_set:
+                entry = self._take_set(e.tail, entry)
             if entry.problem:
                 result.problems.append((arrival, entry.problem))
-            if entry.signal_set:
-                self._sets[entry.signal_set.sha256] = entry.signal_set
             if entry.drop:
-                drops.append((arrival, entry.drop))
+                drops.append((e.tail, entry.drop))
             if arrival.manifest:
                 result.flights.add((e.tail, arrival.manifest.flight))
             rows.setdefault(schema.records, []).append(record(arrival, place, entry, now_ns))
@@ -205,8 +249,19 @@ class Ledger:
         self._finish(db, result, drops, held, now_ns)
         return drops, held
 
+    def _take_set(self, tail: str, entry: Entry) -> Entry:
+        """The entry of a signal set, or one without rows when the tail has too many."""
+        assert entry.signal_set is not None
+        sha256, known = entry.signal_set.sha256, self._sets_of_tail.setdefault(tail, set())
+        if sha256 not in known and len(known) >= SETS_OF_TAIL_MAX:
+            return Entry(problem=f"more than {SETS_OF_TAIL_MAX} signal sets of this tail")
+        known.add(sha256)
+        self._sets.put(entry.signal_set)
+        self._late_sets = True
+        return entry
+
     def _finish(
-        self, db: Connection, result: Committed, drops: list[tuple[Arrival, Drop]],
+        self, db: Connection, result: Committed, drops: list[tuple[str, Dropped]],
         held: dict[tuple[str, str, str], RangeSet], now_ns: int,
     ) -> None:  # fmt: skip
         """Coverage, flights and the end of the segments, in the same transaction."""
@@ -217,64 +272,64 @@ class Ledger:
         ])  # fmt: skip
         write_flights(db, [(arrival, verdict is Verdict.NEW) for arrival, verdict in result.verdicts
                            if verdict is not Verdict.DUPLICATE], now_ns)  # fmt: skip
-        for tail in {arrival.envelope.tail for arrival, _ in drops}:
-            with_manifest = select(schema.manifests.c.flight).where(schema.manifests.c.tail == tail)
-            table = schema.flights
-            db.execute(update(table).where(table.c.tail == tail, table.c.flight.in_(with_manifest))
+        flights, parts = schema.flights, schema.parts
+        for tail, drop in drops:
+            touched = select(parts.c.flight).where(
+                parts.c.tail == tail, parts.c.epoch == drop.epoch, parts.c.stream == drop.stream,
+                parts.c.low < drop.high, parts.c.high > drop.low,
+            )  # fmt: skip
+            db.execute(update(flights).where(flights.c.tail == tail, flights.c.flight.in_(touched))
                        .values(dirty=True))  # fmt: skip
         segment, end = self._segments.position
         put_meta(db, "segment_end", f"{segment}:{end}")
 
-    def reindex(self) -> int:
-        """Index up to 256 blocks whose signal set came after them; how many were done."""
-        blocks, records = schema.blocks, schema.records
-        if not self._sets:
-            return 0
-        waiting = (
-            select(*(records.c[name] for name in (*IDENTITY, "segment", "offset", "length")))
-            .join(blocks, and_(*(blocks.c[name] == records.c[name] for name in IDENTITY)))
-            .where(records.c.mark == NO_SET, blocks.c.set_sha256.in_(list(self._sets)))
-            .limit(REINDEX_RECORDS)
-        )
+    def reindex(self) -> Reindexed:
+        """Index up to 256 blocks whose signal set came after them."""
+        flights = schema.flights
+        damaged: list[str] = []
         with begin(self.engine) as db:
-            found = db.execute(waiting).all()
+            found = db.execute(_late_blocks().limit(REINDEX_RECORDS)).all()
+            sets = self._sets.of(db)
             for row in found:
-                place = Place(row.segment, row.offset, row.length)
-                envelope = open_envelope(self._reader.read(place))
-                entry = index(Arrival(envelope, b"", b""), self._sets)
+                flight, entry = self._read_again(row, sets)
+                if entry.problem:
+                    damaged.append(f"{'/'.join(map(str, row[:4]))}: {entry.problem}")
+                records, blocks = schema.records, schema.blocks
                 db.execute(update(records).where(*same(records, *row[:4])).values(mark=entry.mark))
-                db.execute(delete(blocks).where(*same(blocks, *row[:4])))
+                if not entry.problem:
+                    db.execute(delete(blocks).where(*same(blocks, *row[:4])))
                 for table, values in entry.rows:
                     write(db, table, [values])
-                flights = schema.flights
-                db.execute(update(flights).where(
-                    flights.c.tail == envelope.tail, flights.c.flight == envelope.flight
-                ).values(dirty=True))  # fmt: skip
-        return len(found)
+                db.execute(update(flights).where(flights.c.tail == row.tail,
+                                                 flights.c.flight == flight)
+                           .values(dirty=True))  # fmt: skip
+        return Reindexed(len(found), damaged)
+
+    def _read_again(self, row: Any, sets: KnownSets) -> tuple[str, Entry]:
+        """Flight and entry of a stored block; what cannot be read is marked, not an error."""
+        try:
+            place = Place(row.segment, row.offset, row.length)
+            envelope = open_envelope(self._reader.read(place))
+        except (Corrupt, Rejected) as error:
+            return row.flight, Entry(mark=CORRUPT, problem=error.what)
+        entry = index(Arrival(envelope, b"", b""), sets)
+        if entry.mark == NO_SET:
+            return row.flight, Entry(mark=CORRUPT, problem="its signal set cannot be read")
+        return row.flight, entry
 
     def waiting(self) -> bool:
         """True when a block waits for a signal set that is known by now."""
-        table = schema.records
-        if not self._sets:
+        if not self._late_sets:
             return False
-        with self.engine.begin() as db:
-            return db.scalar(select(table.c.seq).where(table.c.mark == NO_SET).limit(1)) is not None
+        with begin(self.engine) as db:
+            self._late_sets = db.execute(_late_blocks().limit(1)).first() is not None
+        return self._late_sets
 
     def greet(self, tail: str, hello: Hello) -> None:
-        """Note the epoch that lives; periods of a dead one that have no manifest are abandoned."""
-        tails, flights = schema.tails, schema.flights
+        """Note the epoch that lives, and the nonce that acks of this epoch carry from now on."""
+        self.nonces[tail, hello.epoch] = hello.nonce
         with begin(self.engine) as db:
-            known = db.scalar(select(tails.c.epoch).where(tails.c.tail == tail))
-            write(db, tails, [{"tail": tail, "epoch": hello.epoch, "boot": hello.boot,
-                               "t_hello_ns": self._clock.wall_ns()}])  # fmt: skip
-            if known == hello.epoch:
-                return
-            with_manifest = select(schema.manifests.c.flight).where(schema.manifests.c.tail == tail)
-            dead = flights.c.epoch != hello.epoch
-            db.execute(update(flights).where(
-                flights.c.tail == tail, flights.c.abandoned != dead,
-                flights.c.flight.not_in(with_manifest),
-            ).values(abandoned=dead, dirty=True))  # fmt: skip
+            note_hello(db, tail, hello, self._clock.wall_ns())
 
     def _identity(self) -> str:
         with self.engine.begin() as db:
@@ -290,7 +345,10 @@ class Ledger:
         """Take everything from the tables and cut the segments to them; bytes cut."""
         self.receivers.clear()
         self.held.clear()
+        self.nonces.clear()
         self._sets.clear()
+        self._sets_of_tail.clear()
+        self._late_sets = True
         self._forks.clear()
         with self.engine.connect() as db, db.begin():
             self._load(db)
@@ -315,12 +373,26 @@ class Ledger:
             )
             receiver.received[row.stream] = ranges.copy()
         for row in db.execute(select(schema.drops)):
-            self.receiver(row.tail, row.epoch).cover(row.stream, row.low, row.high)
-        for row in db.execute(select(schema.signal_sets)):
-            self._sets[row.sha256] = parse_signal_set(row.text, "ledger")
+            self._cover(row.tail, Dropped(row.epoch, row.stream, row.low, row.high))
+        for row in db.execute(select(schema.tail_sets)):
+            self._sets_of_tail.setdefault(row.tail, set()).add(row.sha256)
+        for row in db.execute(select(schema.epochs)):
+            self.nonces[row.tail, row.epoch] = row.nonce
         forks = schema.forks.c
         for tail, count in db.execute(select(forks.tail, func.count()).group_by(forks.tail)):
             self._forks[tail] = count
+
+
+def _late_blocks() -> Select[Any]:
+    """Blocks that wait for a signal set which is in the ledger by now."""
+    blocks, records, sets = schema.blocks, schema.records, schema.signal_sets
+    names = (*IDENTITY, "flight", "segment", "offset", "length")
+    return (
+        select(*(records.c[name] for name in names))
+        .join(blocks, and_(*(blocks.c[name] == records.c[name] for name in IDENTITY)))
+        .join(sets, sets.c.sha256 == blocks.c.set_sha256)
+        .where(records.c.mark == NO_SET)
+    )
 
 
 @contextmanager
@@ -335,7 +407,7 @@ def begin(engine: Engine) -> Iterator[Connection]:
 
 def _unreachable(error: OSError | DBAPIError) -> Unreachable:
     """A disk that takes no more; what is no such thing is our own bug and goes up as it is."""
-    if isinstance(error, (IntegrityError, ProgrammingError)):
+    if isinstance(error, BUGS):
         raise error
     what = str(error.orig if isinstance(error, DBAPIError) else error.strerror)
     return Unreachable(f"cannot commit: {what}", "state folder", "free disk space")

@@ -22,6 +22,8 @@ from nats.aio.msg import Msg
 
 from ground.config import GroundConfig
 from ground.ingest.closing import Closing
+from ground.ingest.hellos import Hellos
+from ground.ingest.inbox import RECORDS_MAX, Inbox
 from ground.ingest.intake import Arrival, Greeting, Refusal, examine
 from ground.ingest.ledger import Committed, Ledger
 from shared.clock import Clock
@@ -33,7 +35,6 @@ from shared.sync.receiver import Receiver
 from shared.topics import CLASSES, subject
 
 QUEUE_GROUP = "ingest"
-QUEUE_RECORDS_MAX = 4096
 BATCH_BYTES_MAX = 16 << 20
 CLIENT_PENDING_BYTES_MAX = 64 << 20  # nats-py drops beyond it; the aircraft sends again
 IDLE_S = 0.1  # how often acks, closures and alarms are looked at when nothing comes
@@ -81,7 +82,7 @@ class Ingest:
         self._load_keys, self._disk_free = keys, disk_free
         self._keys: Mapping[str, bytes] = {}
         self._keys_ns = -(1 << 62)
-        self._queue: asyncio.Queue[tuple[str, bytes]] = asyncio.Queue(QUEUE_RECORDS_MAX)
+        self._inbox, self._hellos = Inbox(), Hellos()
         self._log_second, self._logged = 0, 0
         self._settled_s = 0.0
         self.counters: Counter[str] = Counter()
@@ -93,7 +94,7 @@ class Ingest:
         subscriptions = [
             await self._client.subscribe(
                 f"aero.v1.{operator}.*.{leaf}", queue=QUEUE_GROUP, cb=self._on_message,
-                pending_msgs_limit=QUEUE_RECORDS_MAX,
+                pending_msgs_limit=RECORDS_MAX,
                 pending_bytes_limit=CLIENT_PENDING_BYTES_MAX,
             )
             for leaf in (*CLASSES, "hello")
@@ -110,9 +111,7 @@ class Ingest:
             await subscription.unsubscribe()
 
     async def _on_message(self, message: Msg) -> None:
-        try:
-            self._queue.put_nowait((message.subject, message.data))
-        except asyncio.QueueFull:
+        if not self._inbox.put(message.subject, message.data):
             self.counters["queue_full"] += 1
 
     async def _on_health(self, message: Msg) -> None:
@@ -129,27 +128,30 @@ class Ingest:
         Under load records gather while the batch before is committed; then nothing waits for
         batch_wait_ms, which only bounds how long a single record may wait for company.
         """
-        try:
-            batch = [await asyncio.wait_for(self._queue.get(), IDLE_S)]
-        except TimeoutError:
-            return []
         limits = self._config.ingest
-        size, deadline = len(batch[0][1]), time.monotonic() + limits.batch_wait_ms / 1000
+        if not await self._inbox.wait_arrival(IDLE_S):
+            return []
+        batch: list[tuple[str, bytes]] = []
+        size, deadline = 0, time.monotonic() + limits.batch_wait_ms / 1000
         while len(batch) < limits.batch_records_max and size < BATCH_BYTES_MAX:
-            if self._queue.empty():
+            message = self._inbox.take()
+            if message is None:
                 if time.monotonic() >= deadline or _urgent(batch[-1][0]):
                     break
                 await asyncio.sleep(0.002)
                 continue
-            batch.append(self._queue.get_nowait())
-            size += len(batch[-1][1])
+            batch.append(message)
+            size += len(message[1])
         return batch
 
     async def _step(self, batch: list[tuple[str, bytes]]) -> None:
-        arrivals, greetings = self._sort(batch)
+        arrivals = self._sort(batch)
         committed = await self._commit(arrivals) if arrivals else None
-        for greeting in greetings:
-            await self._greet(greeting)
+        for greeting in self._hellos.due(self._clock.mono_ns()):
+            try:
+                await self._greet(greeting)
+            except Exception as error:  # what one hello does to us must not stop the others
+                self._bug(greeting.tail, error)
         await self._ack_due()
         if not batch:
             self._watch_disk()
@@ -164,29 +166,46 @@ class Ingest:
         self._closing.pending |= bool(committed and committed.flights)
         if time.monotonic() - self._settled_s < SETTLE_PERIOD_S:
             return
-        if self._ledger.waiting():
-            self.counters["blocks_indexed_late"] += await asyncio.to_thread(self._ledger.reindex)
+        if await asyncio.to_thread(self._ledger.waiting):
+            done = await asyncio.to_thread(self._ledger.reindex)
+            self.counters["blocks_indexed_late"] += done.done
+            self.counters["blocks_damaged"] += len(done.damaged)
+            for damaged in done.damaged[:1]:
+                self.alarms.set("damaged", f"{damaged}; restore the segments from the backup")
             self._closing.pending = True
-        elif self._closing.pending:
+        if self._closing.pending:
             await self._close()
         self._settled_s = time.monotonic()
 
-    def _sort(self, batch: list[tuple[str, bytes]]) -> tuple[list[Arrival], list[Greeting]]:
+    def _sort(self, batch: list[tuple[str, bytes]]) -> list[Arrival]:
+        """What may be stored; hellos go to wait for their answer, the rest is counted."""
         arrivals: list[Arrival] = []
-        greetings: list[Greeting] = []
         for name, data in batch:
             self.counters["messages"] += 1
             self.counters["bytes"] += len(data)
-            found = examine(name, data, self._config.operator, self._enrolled())
-            if isinstance(found, Refusal) and found.reason == "tail":
-                found = examine(name, data, self._config.operator, self._enrolled(now=True))
+            try:
+                found = self._examine(name, data)
+            except Exception as error:  # what one message does to us must not stop the others
+                self._bug(name, error)
+                continue
             if isinstance(found, Refusal):
                 self._refuse(found)
-            elif isinstance(found, Greeting):
-                greetings.append(found)
-            else:
+            elif isinstance(found, Arrival):
                 arrivals.append(found)
-        return arrivals, greetings
+            elif not self._hellos.add(found):
+                self._refuse(Refusal("hello", name, "too many epochs wait for an answer"))
+        return arrivals
+
+    def _examine(self, name: str, data: bytes) -> Arrival | Greeting | Refusal:
+        found = examine(name, data, self._config.operator, self._enrolled())
+        if isinstance(found, Refusal) and found.reason == "tail":
+            found = examine(name, data, self._config.operator, self._enrolled(now=True))
+        return found
+
+    def _bug(self, where: str, error: Exception) -> None:
+        """A fault of ours: the message is neither kept nor acknowledged, the rest goes on."""
+        self._refuse(Refusal("bug", where[:100], f"{error!r:.200}"))
+        self.alarms.set("bug", f"{where[:100]}: {error!r:.200}; report it with the log")
 
     def _enrolled(self, *, now: bool = False) -> Mapping[str, bytes]:
         """Keys of the enrolled tails, read again when old; at most every 100 ms."""
@@ -212,7 +231,7 @@ class Ingest:
             return None
         start = time.perf_counter()
         try:
-            committed = await asyncio.to_thread(self._ledger.commit, arrivals)
+            committed = await self._commit_or_split(arrivals)
         except Unreachable as error:
             self._disk_alarm(error.what, len(arrivals))
             return None
@@ -220,6 +239,21 @@ class Ingest:
         self.counters["commits"] += 1
         self.counters["commit_us"] += round((time.perf_counter() - start) * 1e6)
         self._note(committed)
+        return committed
+
+    async def _commit_or_split(self, arrivals: list[Arrival]) -> Committed:
+        """Commit a batch; where one record of it is our downfall, all others."""
+        try:
+            return await asyncio.to_thread(self._ledger.commit, arrivals)
+        except Unreachable:
+            raise
+        except Exception as error:  # halves find the record in log2(n) steps
+            if len(arrivals) == 1:
+                self._bug("/".join(map(str, arrivals[0].envelope.identity)), error)
+                return Committed()
+        middle = len(arrivals) // 2
+        committed = await self._commit_or_split(arrivals[:middle])
+        committed.extend(await self._commit_or_split(arrivals[middle:]))
         return committed
 
     def _disk_alarm(self, text: str, records: int) -> None:
@@ -271,12 +305,18 @@ class Ingest:
         now_ns = self._clock.mono_ns()
         for receiver in list(self._ledger.receivers.values()):
             if receiver.ack_due(now_ns):
-                await self._send_ack(receiver, b"")
+                nonce = self._ledger.nonces.get((receiver.tail, receiver.epoch), b"")
+                await self._send_ack(receiver, nonce)
 
     async def _send_ack(self, receiver: Receiver, nonce: bytes) -> None:
         receiver.mark_all_safe()  # no replica is configured: what is committed is safe
         ack = receiver.ack(nonce, self._ledger.id, self._clock.wall_ns())
-        signed = self._signer.sign("ack", fitted(ack))
+        body = fitted(ack)
+        if len(body) > CONTROL_BYTES_MAX - SIGNED_BYTES_SPARE:  # bounds of the receiver forbid it
+            receiver.acked(self._clock.mono_ns())
+            self._refuse(Refusal("ack", receiver.tail, f"an ack of {len(body)} bytes is not sent"))
+            return
+        signed = self._signer.sign("ack", body)
         await self._client.publish(subject(self._config.operator, receiver.tail, "ack"), signed)
         receiver.acked(self._clock.mono_ns())
         self.counters["acks"] += 1
@@ -287,6 +327,8 @@ class Ingest:
             event("closure", flight=closure.flight, revision=closure.revision, state=closure.state,
                   records=closure.records, missing=closure.records_missing,
                   gaps=len(closure.gaps))  # fmt: skip
+        for flight, problem in list(self._closing.failed.items())[:1]:
+            self.alarms.set("closing", f"{flight} cannot be closed: {problem}; report it")
 
 
 def fitted(ack: Ack) -> bytes:

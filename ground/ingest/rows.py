@@ -9,7 +9,19 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from sqlalchemy import Connection, Table, delete, func, select, update
+from sqlalchemy import (
+    Connection,
+    Table,
+    and_,
+    case,
+    delete,
+    func,
+    literal_column,
+    not_,
+    or_,
+    select,
+    update,
+)
 from sqlalchemy.dialects.sqlite import insert
 
 from ground.ingest import schema
@@ -23,8 +35,9 @@ _UPSERT: dict[Table, tuple[str, ...]] = {
     schema.last_values: ("tail", "grp"),
     schema.states: ("tail",),
     schema.tails: ("tail",),
+    schema.epochs: ("tail", "epoch"),
 }
-_ONCE = {schema.signal_sets, schema.drops}
+_ONCE = {schema.signal_sets, schema.drops, schema.parts, schema.tail_sets}
 
 
 def write(db: Connection, table: Table, rows: list[Row]) -> None:
@@ -34,16 +47,47 @@ def write(db: Connection, table: Table, rows: list[Row]) -> None:
     statement = insert(table)
     if table in _UPSERT:
         names = [column.name for column in table.columns]
-        order = {"last_values": "t_ns", "states": "t_event_ns"}.get(table.name)
         fresh = statement.excluded
         statement = statement.on_conflict_do_update(
             index_elements=list(_UPSERT[table]),
             set_={name: fresh[name] for name in names},
-            where=fresh[order] >= table.c[order] if order else None,
+            where=_is_newer(table, fresh),
         )
     elif table in _ONCE:
         statement = statement.on_conflict_do_nothing()
     db.execute(statement, rows)
+
+
+def _is_newer(table: Table, fresh: Any) -> Any:
+    """Condition on which a row is replaced; None: always.
+
+    A state is newer by its seq, and by the age of its epoch: bus time may lie, and one lie far
+    in the future would freeze the twin.
+    """
+    c = table.c
+    if table is schema.last_values:
+        return fresh.t_ns >= c.t_ns
+    if table is not schema.states:
+        return None
+    same_epoch = fresh.epoch == c.epoch
+    of_newer = _fresh_is_not_older(table)
+    return or_(and_(same_epoch, fresh.seq > c.seq), and_(not_(same_epoch), of_newer))
+
+
+def _fresh_is_not_older(table: Table) -> Any:
+    """In an upsert: the epoch that comes is at least as new as the one that stands."""
+    # literal: SQLAlchemy would put the table itself into the FROM of the sub-select
+    tail: Any = literal_column(f"{table.name}.tail")
+    before: Any = literal_column(f"{table.name}.epoch")
+    return serial_of(tail, literal_column("excluded.epoch")) >= serial_of(tail, before)
+
+
+def serial_of(tail: Any, epoch: Any) -> Any:
+    """Serial of an epoch in the order of first hellos; 0 when none came yet."""
+    t = schema.epochs.alias()
+    query = select(func.coalesce(func.max(t.c.serial), 0)).where(t.c.tail == tail,
+                                                                t.c.epoch == epoch)  # fmt: skip
+    return query.correlate_except(t).scalar_subquery()
 
 
 def record(arrival: Arrival, place: Place, entry: Entry, now_ns: int) -> Row:
@@ -64,17 +108,16 @@ def stamp(table: Table, now_ns: int) -> Row:
 def write_flights(db: Connection, stored: Iterable[tuple[Arrival, bool]], now_ns: int) -> None:
     """stored: records and forks of a batch, and whether each is new (a fork is not)."""
     table = schema.flights
-    rows: dict[tuple[str, str], Row] = {}
+    rows: dict[tuple[str, str, str], Row] = {}
     for arrival, is_new in stored:
         e = arrival.envelope
         names = {e.flight, arrival.manifest.flight if arrival.manifest else ""} - {""}
         for flight in names:
-            row = rows.setdefault((e.tail, flight), {
+            row = rows.setdefault((e.tail, flight, e.epoch), {
                 "tail": e.tail, "flight": flight, "epoch": e.epoch, "t_first_ns": e.t_event_ns,
                 "t_last_ns": e.t_event_ns, "t_ground_ns": now_ns, "records": 0,
                 "abandoned": False, "dirty": True,
             })  # fmt: skip
-            row["epoch"] = e.epoch
             row["t_first_ns"] = min(row["t_first_ns"], e.t_event_ns)
             row["t_last_ns"] = max(row["t_last_ns"], e.t_event_ns)
             row["records"] += is_new and flight == e.flight
@@ -86,11 +129,12 @@ def write_flights(db: Connection, stored: Iterable[tuple[Arrival, bool]], now_ns
         statement.on_conflict_do_update(
             index_elements=["tail", "flight"],
             set_={
-                "epoch": fresh.epoch,
+                "epoch": case((_fresh_is_not_older(table), fresh.epoch), else_=table.c.epoch),
                 "t_first_ns": func.min(table.c.t_first_ns, fresh.t_first_ns),
                 "t_last_ns": func.max(table.c.t_last_ns, fresh.t_last_ns),
                 "t_ground_ns": fresh.t_ground_ns,
                 "records": table.c.records + fresh.records,
+                "abandoned": False,
                 "dirty": True,
             },
         ),
@@ -102,7 +146,11 @@ def distrust(db: Connection, arrival: Arrival) -> None:
     """Both sides of a fork leave every index; the bytes stay in the segments."""
     e = arrival.envelope
     identity = (e.tail, e.epoch, e.stream, e.seq)
-    records = schema.records
+    records, flights = schema.records, schema.flights
+    for table in (records, schema.manifests):  # a manifest may be of a period it does not lie in
+        stored = select(table.c.flight).where(*same(table, *identity))
+        db.execute(update(flights).where(flights.c.tail == e.tail, flights.c.flight.in_(stored))
+                   .values(dirty=True))  # fmt: skip
     db.execute(update(records).where(*same(records, *identity)).values(mark=FORK))
     for table in (schema.blocks, schema.alerts, schema.audits, schema.manifests):
         db.execute(delete(table).where(*same(table, *identity)))

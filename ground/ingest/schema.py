@@ -186,7 +186,7 @@ flights = Table(
     METADATA,
     Column("tail", String(32), nullable=False),
     Column("flight", String(32), nullable=False),
-    Column("epoch", String(32), nullable=False, comment="of its newest record"),
+    Column("epoch", String(32), nullable=False, comment="the newest it has a record of"),
     Column("t_first_ns", BigInteger, nullable=False),
     Column("t_last_ns", BigInteger, nullable=False),
     Column("t_ground_ns", BigInteger, nullable=False, comment="when its last record came"),
@@ -236,4 +236,35 @@ tails = Table(
     Column("epoch", String(32), nullable=False, comment="of its last hello"),
     Column("boot", BigInteger, nullable=False),
     Column("t_hello_ns", BigInteger, nullable=False),
+)
+
+epochs = Table(
+    "epochs",
+    METADATA,
+    Column("tail", String(32), nullable=False),
+    Column("epoch", String(32), nullable=False),
+    Column("serial", Integer, nullable=False, comment="in the order of their first hellos"),
+    Column("nonce", LargeBinary, nullable=False, comment="of its last hello; acks carry it"),
+    _key("tail", "epoch"),
+)
+
+parts = Table(
+    "parts",
+    METADATA,
+    Column("tail", String(32), nullable=False),
+    Column("epoch", String(32), nullable=False),
+    Column("stream", String(32), nullable=False),
+    Column("low", BigInteger, nullable=False),
+    Column("high", BigInteger, nullable=False),
+    Column("flight", String(32), nullable=False, comment="a manifest of it names [low, high)"),
+    _key("tail", "epoch", "stream", "low", "high", "flight"),
+)
+
+tail_sets = Table(
+    "tail_sets",
+    METADATA,
+    Column("tail", String(32), nullable=False),
+    Column("sha256", LargeBinary(32), nullable=False, comment="of a signal set it sent"),
+    Column("t_ground_ns", BigInteger, nullable=False),
+    _key("tail", "sha256"),
 )

@@ -91,12 +91,18 @@ class Tail:
     signer: Signer = field(default_factory=lambda: Signer(Ed25519PrivateKey.generate()))
     next_seq: dict[str, int] = field(default_factory=dict)
 
+    @property
+    def flight(self) -> str:
+        """Its first flight, named after the first epoch whatever its own."""
+        return f"{self.tail[:18]}-{EPOCH}-F00001"
+
     def record(
-        self, cls: str, payload: bytes, *, stream: str = "", flight: str = FLIGHT,
+        self, cls: str, payload: bytes, *, stream: str = "", flight: str | None = None,
         schema: str = "", t_ns: int = T0_NS, seq: int | None = None,
     ) -> tuple[str, bytes]:  # fmt: skip
         """(subject, sealed bytes) of the next record of a stream."""
         stream = stream or cls
+        flight = self.flight if flight is None else flight
         if seq is None:
             seq = self.next_seq.get(stream, 0)
             self.next_seq[stream] = seq + 1
@@ -111,17 +117,19 @@ class Tail:
         return self.record("state", SET_TEXT, schema="signal-set/1")
 
     def block(
-        self, group: str, first: int, n: int, flight: str = FLIGHT, seq: int | None = None
+        self, group: str, first: int, n: int, flight: str | None = None, seq: int | None = None
     ) -> tuple[str, bytes]:
+        flight = self.flight if flight is None else flight
         block = make_block(group, first, n, period=flight)
         return self.record("block", encode_block(block), stream=f"block-{group}", flight=flight,
                            t_ns=int(block.t_ns[0]), seq=seq)  # fmt: skip
 
     def manifest(
-        self, flight: str = FLIGHT, *, outages: tuple[Outage, ...] = (),
+        self, flight: str | None = None, *, outages: tuple[Outage, ...] = (),
         signer: Signer | None = None, parts: list[PartStream] | None = None, closed_ns: int = 0,
     ) -> tuple[str, bytes]:  # fmt: skip
         """Over everything sealed so far, itself not counted."""
+        flight = self.flight if flight is None else flight
         if parts is None:
             parts = [PartStream(self.epoch, stream, 0, n)
                      for stream, n in self.next_seq.items() if stream != "manifest"]  # fmt: skip
@@ -130,7 +138,8 @@ class Tail:
             T0_NS, closed_ns or T0_NS + 10**12, Oooi(T0_NS), parts, [], list(outages), [1],
             SET.sha256, [], ["E1", "E2"],
         ))  # fmt: skip
-        return self.record("manifest", (signer or self.signer).sign("manifest", body))
+        signed = (signer or self.signer).sign("manifest", body)
+        return self.record("manifest", signed, flight=flight)
 
     def hello(self, nonce: bytes = b"n" * 16, boot: int = 1) -> tuple[str, bytes]:
         streams = {name: StreamPosition(0, n) for name, n in self.next_seq.items()}

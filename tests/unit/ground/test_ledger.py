@@ -104,7 +104,7 @@ def test_a_block_before_its_signal_set_is_indexed_once_the_set_is_here(
     assert not store.ledger.waiting()
     store.put(tail, signal_set)
     assert store.ledger.waiting()
-    assert store.ledger.reindex() == 1
+    assert store.ledger.reindex().done == 1
     assert not store.ledger.waiting()
     with store.read_engine.begin() as db:
         assert db.scalar(select(func.length(schema.blocks.c.summary))) == 4 * 4 * 8

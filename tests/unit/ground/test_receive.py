@@ -144,7 +144,7 @@ def test_a_fork_is_told_and_does_not_stop_anything(rig: Rig) -> None:
 def test_what_does_not_fit_the_queue_is_counted_and_not_acknowledged(
     rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ground.ingest.receive.QUEUE_RECORDS_MAX", 2)
+    monkeypatch.setattr("ground.ingest.inbox.RECORDS_MAX", 4)
 
     async def script(rig: Rig, ingest: Ingest) -> None:
         await rig.broker.deliver(*(rig.tail.block("engine", i, 1) for i in range(6)))
