@@ -9,6 +9,8 @@ same transaction; sealed bytes never change.
 At its size the outbox gives up records in the order of `retention`. When that is not enough,
 or the disk itself is full, a call raises Unreachable, nothing of its transaction is kept, the
 counters are untouched, and the next call may succeed: space is made at the end of the failed one.
+On a full disk the store no longer grows; it has a reserve beside it to get that far, works inside
+what it has, and grows again once the reserve can be held again. It opens on a full disk too.
 """
 
 from __future__ import annotations
@@ -16,18 +18,27 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 
 import apsw
 
 from edge.outbox import retention, rows
-from edge.outbox.database import PAGE_BYTES, WAL_PAGES, move_aside, open_database, typed_errors
+from edge.outbox.database import (
+    PAGE_BYTES,
+    RESERVE_BYTES,
+    WAL_PAGES,
+    move_aside,
+    open_database,
+    typed_errors,
+)
+from edge.outbox.reserve import Reserve
 from edge.outbox.streams import Stream, Streams, pack
 from edge.outbox.values import AckCounts, Opened, OutboxStats, RecordRef
 from shared.clock import Clock
 from shared.envelope import TIME_NONE, seal
-from shared.errors import ConfigError, Corrupt
+from shared.errors import ConfigError, Corrupt, Rejected, Unreachable
 from shared.messages import Ack, Audit, StreamPosition, encode
 from shared.sync.ranges import RangeSet
 from shared.sync.sender import Held
@@ -54,14 +65,18 @@ class Outbox:
     ) -> None:  # fmt: skip
         self._db, self.path, self._random = db, path, random
         self.operator, self.tail, self.opened = operator, tail, opened
-        self._depth, self._doomed = 0, False
+        self._depth, self._doomed, self._boot_due = 0, False, False
         self._last = ("", 0, TIME_NONE)  # flight, event time and its quality of the last append
         self._evicted_unsafe = 0
-        wal_bytes = min(2 * WAL_PAGES * PAGE_BYTES, bytes_max // 8)
-        pages_max = (bytes_max - wal_bytes) // PAGE_BYTES
-        self._pages_evict = pages_max * 95 // 100
+        wal_pages = min(WAL_PAGES, bytes_max // 16 // PAGE_BYTES)
+        wal_bytes = 2 * wal_pages * PAGE_BYTES
+        reserve_bytes = min(RESERVE_BYTES, bytes_max // 16)
+        self._reserve = Reserve(path.with_name(path.name + "-reserve"), reserve_bytes)
+        self._pages_most = (bytes_max - wal_bytes - reserve_bytes) // PAGE_BYTES
         with typed_errors(path):
-            db.execute(f"PRAGMA max_page_count = {pages_max}")
+            db.execute(f"PRAGMA wal_autocheckpoint = {wal_pages}")
+            db.execute(f"PRAGMA journal_size_limit = {wal_pages * PAGE_BYTES}")
+            self._let_grow(self._reserve.hold())
             self._load()
         self._begin_boot()
 
@@ -72,7 +87,7 @@ class Outbox:
     ) -> Outbox:  # fmt: skip
         """The outbox at `path`; `opened` says whether it is new and what was quarantined.
 
-        bytes_max: of the file and its WAL. Unreachable, or ConfigError when the file is of
+        bytes_max: of the file, its WAL and its reserve. Unreachable, or ConfigError when the file is of
         another tail; a corrupt file is moved aside and a new epoch begins.
         """
         if bytes_max < BYTES_MIN:
@@ -96,8 +111,11 @@ class Outbox:
 
     def close(self) -> None:
         with typed_errors(self.path):
-            self._db.execute("PRAGMA wal_checkpoint(truncate)")
-            self._db.close()
+            try:
+                self._db.execute("PRAGMA wal_checkpoint(truncate)")
+            except apsw.FullError:
+                pass  # the WAL stays, and is read at the next open
+            self._db.close(True)
 
     def __enter__(self) -> Outbox:
         return self
@@ -132,6 +150,8 @@ class Outbox:
         self._depth, self._doomed = 1, False
         try:
             with typed_errors(self.path):
+                if self._boot_due:
+                    self._put_boot()
                 yield
                 assert not self._doomed, "an inner transaction failed; let the outer one fail too"
                 self._make_room(self._pages_evict)
@@ -140,7 +160,7 @@ class Outbox:
             self._depth = 0
             self._roll_back(full=isinstance(error.__cause__, apsw.FullError))
             raise
-        self._depth = 0
+        self._depth, self._boot_due = 0, False
 
     def append(
         self, cls: str, payload: bytes, *, stream: str | None = None, schema: str,
@@ -171,8 +191,8 @@ class Outbox:
             )  # fmt: skip
 
     def journal(self, group: str, data: bytes, readings: int) -> None:
-        """Keep readings of a group that are not in a block yet."""
-        assert len(data) <= JOURNAL_BYTES_MAX
+        """Keep readings of a group that are not in a block yet; Rejected when over the cap."""
+        _check_size(data, JOURNAL_BYTES_MAX, f"journal of {group}")
         with self.transaction():
             self._db.execute(
                 "INSERT INTO journal (grp, data, readings) VALUES (?, ?, ?)",
@@ -193,10 +213,10 @@ class Outbox:
         return entries
 
     def put(self, key: str, value: bytes) -> None:
-        """Keep at most 64 kB under a key."""
-        assert len(value) <= KV_BYTES_MAX
+        """Keep at most 64 kB under a key; Rejected when it is more."""
+        _check_size(value, KV_BYTES_MAX, key)
         with self.transaction():
-            self._db.execute("INSERT OR REPLACE INTO kv VALUES (?, ?)", (key, value))
+            self._keep(key, value)
 
     def get(self, key: str) -> bytes | None:
         with typed_errors(self.path):
@@ -218,13 +238,20 @@ class Outbox:
 
         Call it every few seconds between appends; each call is bounded to some milliseconds.
         """
-        with self.transaction():
-            self._make_room(self._pages_evict * 98 // 100)
+        try:
+            with self.transaction():
+                self._make_room(self._pages_evict * 98 // 100)
+        except Unreachable:
+            return  # appends say it; room was made at the end of the failed transaction
         with typed_errors(self.path):
             if self._db.pragma("freelist_count") > 2 * VACUUM_PAGES:
                 self._db.execute(f"PRAGMA incremental_vacuum({VACUUM_PAGES})").fetchall()
-            if self._wal_bytes() > CHECKPOINT_BYTES:
-                self._db.execute("PRAGMA wal_checkpoint(truncate)")
+            try:
+                if self._wal_bytes() > CHECKPOINT_BYTES:
+                    self._db.execute("PRAGMA wal_checkpoint(truncate)")
+            except apsw.FullError:
+                self._reserve.give_up()
+            self._let_grow(self._reserve.hold())
 
     # -- what the sender needs (shared.sync.sender.Store)
 
@@ -269,19 +296,26 @@ class Outbox:
         answer: it answers a hello, so it replaces what was believed: what the ground no longer
         has is pending again. Otherwise it only adds.
         """
+        try:
+            with self.transaction():
+                return self._learn(ack, answer, keep=True)
+        except Unreachable:  # a full disk: known until the restart, and then told again
+            return self._learn(ack, answer, keep=False)
+
+    def _learn(self, ack: Ack, answer: bool, keep: bool) -> AckCounts:
         received = safe = 0
         nothing = RangeSet()
         told, kept = (
             {name: RangeSet.from_coverage(coverage) for name, coverage in part.items()}
             for part in (ack.received, ack.safe)
         )
-        with self.transaction():
-            for stream in list(self._streams.of_epoch(ack.epoch)):
-                name = stream.name
-                gained = stream.learn(told.get(name, nothing), kept.get(name, nothing), answer)
-                if gained is None:
-                    continue
-                received, safe = received + gained[0], safe + gained[1]
+        for stream in list(self._streams.of_epoch(ack.epoch)):
+            name = stream.name
+            gained = stream.learn(told.get(name, nothing), kept.get(name, nothing), answer)
+            if gained is None:
+                continue
+            received, safe = received + gained[0], safe + gained[1]
+            if keep:
                 self._db.execute(
                     "UPDATE stream SET received = ?, safe = ? WHERE id = ?",
                     (pack(stream.received), pack(stream.safe), stream.id),
@@ -300,7 +334,7 @@ class Outbox:
                 first.append(stream.record_id(stream.first(stream.held, stream.safe)))
         with typed_errors(self.path):
             times = [rows.event_time_ns(self._db, number) for number in first]
-        size = self.path.stat().st_size + self._wal_bytes()
+        size = self.path.stat().st_size + self._wal_bytes() + self._reserve.held_bytes
         return OutboxStats(records, size, depth, min(times, default=None), self._evicted_unsafe)
 
     # -- inside
@@ -316,14 +350,26 @@ class Outbox:
                 f"this outbox belongs to {(self.get('owner') or b'').decode()}", str(self.path),
                 "move it aside once its records are on the ground",
             )  # fmt: skip
-        with self.transaction():
-            self.boot = int.from_bytes(self.get("boot") or b"") + 1
-            self.put("owner", owner)
-            self.put("boot", self.boot.to_bytes(8))
+        self.boot = int.from_bytes(self.get("boot") or b"") + 1
+        self._boot_due = True  # from now on the first thing in every transaction, until one commits
+        try:
+            with self.transaction():
+                pass
+        except Unreachable as error:
             if not self._streams.epochs:
-                epoch = self._random(6).hex()
-                self._db.execute("INSERT INTO epoch (epoch) VALUES (?)", (epoch,))
-                self._streams.epochs.append(epoch)
+                raise  # a store that has no epoch can do nothing
+            self.opened = replace(self.opened, full=error.what)
+
+    def _put_boot(self) -> None:
+        self._keep("owner", f"{self.operator}/{self.tail}".encode())
+        self._keep("boot", self.boot.to_bytes(8))
+        if not self._streams.epochs:
+            epoch = self._random(6).hex()
+            self._db.execute("INSERT INTO epoch (epoch) VALUES (?)", (epoch,))
+            self._streams.epochs.append(epoch)
+
+    def _keep(self, key: str, value: bytes) -> None:
+        self._db.execute("INSERT OR REPLACE INTO kv VALUES (?, ?)", (key, value))
 
     def _roll_back(self, full: bool) -> None:
         """Undo, read the books again, and after a full disk make some room for the next call."""
@@ -333,12 +379,23 @@ class Outbox:
             self._load()
         if not full:
             return
+        self._reserve.give_up()
         try:
-            self._db.execute("PRAGMA wal_checkpoint(truncate)").fetchall()
+            # restart, not truncate: what the WAL has of the disk is kept for what follows
+            self._db.execute("PRAGMA wal_checkpoint(restart)").fetchall()
+            self._let_grow(False)
             with self._db:
                 self._make_room(self._live_pages() - EVICT_RECORDS)
         except apsw.Error:  # nothing to be had; the failure that is under way tells it
             self._load()
+
+    def _let_grow(self, may: bool) -> None:
+        """Up to its size, or not beyond the pages it has."""
+        pages_max = (
+            self._pages_most if may else min(self._pages_most, self._db.pragma("page_count"))
+        )
+        self._db.execute(f"PRAGMA max_page_count = {pages_max}")
+        self._pages_evict = pages_max * 95 // 100
 
     def _stream(self, cls: str, name: str) -> Stream:
         stream = self._streams.all.get((self.epoch, name))
@@ -396,3 +453,8 @@ class Outbox:
             self._evicted_unsafe += not candidate.safe
         for drop in retention.drops(evicted, self.epoch):
             self._append("drop", encode(drop), "drop", "drop/1", "")
+
+
+def _check_size(data: bytes, bytes_max: int, where: str) -> None:
+    if len(data) > bytes_max:
+        raise Rejected(f"{len(data)} bytes, over the cap of {bytes_max}", where)

@@ -18,11 +18,15 @@ class RecordRef:
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """What opening found. quarantined: where a corrupt file was moved to, and why."""
+    """What opening found. quarantined: where a corrupt file was moved to, and why.
+
+    full: why nothing can be written for now; reading and sending work.
+    """
 
     created: bool
     quarantined: Path | None = None
     reason: str = ""
+    full: str = ""
 
 
 @dataclass(frozen=True, slots=True)
