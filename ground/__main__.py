@@ -7,6 +7,7 @@ Always holds: a user's mistake prints what, where and what to do, never a trace.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from pathlib import Path
 
@@ -76,6 +77,7 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: list[str] | None = None) -> int:
     arguments = parser().parse_args(argv)
+    os.umask(0o077)  # keys, passwords and flight data are of one account
     try:
         _run(arguments)
     except TailTwinError as error:

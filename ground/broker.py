@@ -81,7 +81,12 @@ def server_config(config: GroundConfig, paths: Paths, users: Iterable[User]) -> 
             "max_memory_store": 64 << 20,
             "max_file_store": 1 << 30,
         },
-        "mqtt": {"host": config.host, "port": config.nats.mqtt_port},
+        # QoS 2 without a release would fill the store, and then no aircraft could connect.
+        "mqtt": {
+            "host": config.host,
+            "port": config.nats.mqtt_port,
+            "reject_qos2_publish": True,
+        },
         "authorization": {
             "users": [
                 {
@@ -105,6 +110,12 @@ def write_server_config(config: GroundConfig, paths: Paths, control: Control) ->
     pid = _server_pid(paths)
     if pid:
         os.kill(pid, signal.SIGHUP)
+
+
+def clear_store(paths: Paths) -> None:
+    """Forget what a broker that ended kept for its MQTT clients; they subscribe again."""
+    shutil.rmtree(paths.nats_store, ignore_errors=True)
+    paths.nats_store.mkdir(parents=True, exist_ok=True)
 
 
 def _server_pid(paths: Paths) -> int | None:

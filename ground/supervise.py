@@ -21,7 +21,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ground.broker import find_server, write_server_config
+from ground.broker import clear_store, find_server, write_server_config
 from ground.config import GroundConfig, Paths
 from ground.twins.control import Control
 from shared.errors import Unreachable
@@ -39,8 +39,11 @@ _LIBC = ctypes.CDLL(None, use_errno=True)
 class Child:
     """One process that should live."""
 
-    def __init__(self, name: str, command: list[str]) -> None:
-        self.name, self.command = name, command
+    def __init__(
+        self, name: str, command: list[str], prepare: Callable[[], None] = lambda: None
+    ) -> None:
+        """prepare: called before each start."""
+        self.name, self.command, self.prepare = name, command, prepare
         self.process: subprocess.Popen[bytes] | None = None
         self._started_s = 0.0
         self._wait_s = 0.0
@@ -62,6 +65,7 @@ class Child:
                   lived_s=round(lived_s, 2), again_in_s=self._wait_s)  # fmt: skip
         if self.process is None and now_s >= self._start_at_s:
             self._started_s = now_s
+            self.prepare()
             self.process = subprocess.Popen(
                 self.command, stdin=subprocess.DEVNULL, stdout=sys.stderr, preexec_fn=_die_with_us
             )
@@ -128,7 +132,11 @@ def _children(paths: Paths, tuf_repo: Path | None) -> list[Child]:
         )
 
     return [
-        Child("nats", [str(find_server()), "-c", str(paths.nats_config.absolute())]),
+        Child(
+            "nats",
+            [str(find_server()), "-c", str(paths.nats_config.absolute())],
+            lambda: clear_store(paths),
+        ),
         own("ingest"),
         own("worker"),
         own("api", *(["--tuf-repo", str(tuf_repo)] if tuf_repo else [])),

@@ -39,7 +39,8 @@ def init(paths: Paths, operator: str, nats_port: int, mqtt_port: int, http_port:
         operator=operator, nats=NatsConfig(port=nats_port, mqtt_port=mqtt_port),
         http=HttpConfig(port=http_port),
     )  # fmt: skip
-    paths.state.mkdir(parents=True, exist_ok=True)
+    paths.state.mkdir(parents=True, exist_ok=True, mode=0o700)
+    paths.state.chmod(0o700)  # also when it was there
     write_config(paths, config)
     signer = Signer.create(paths.key)
     control = Control.open(paths.control, write=True)

@@ -85,8 +85,9 @@ def flights_router(records: Records, control: Engine, telemetry: Telemetry) -> A
     ) -> models.Kpis:
         """Model outputs beside what was measured, by time."""
         tail = known(flight).tail
+        hidden = {n for n, (s, _) in telemetry.signals(tail).items() if s.confidentiality == "fdm"}
         return models.Kpis(items=[
-            _kpi(decode(Kpi, envelope.payload, "kpi", PAYLOAD_BYTES_MAX))
+            _kpi(decode(Kpi, envelope.payload, "kpi", PAYLOAD_BYTES_MAX), hidden)
             for envelope in records.of_flight(tail, flight, "kpi", limit)
         ])  # fmt: skip
 
@@ -94,9 +95,9 @@ def flights_router(records: Records, control: Engine, telemetry: Telemetry) -> A
     def reports(flight: FlightName, limit: Limit = 100) -> models.Reports:
         """Reports by rule of the signal set, without confidential signals."""
         tail = known(flight).tail
-        hidden = {n for n, (s, _) in telemetry.signals(tail).items() if s.confidentiality == "fdm"}
+        shown = telemetry.open_signals(tail)
         return models.Reports(items=[
-            _report(decode(Report, envelope.payload, "report", PAYLOAD_BYTES_MAX), hidden)
+            _report(decode(Report, envelope.payload, "report", PAYLOAD_BYTES_MAX), shown)
             for envelope in records.of_flight(tail, flight, "report", limit)
         ])  # fmt: skip
 
@@ -144,10 +145,10 @@ def _gap(gap: Gap) -> models.GapItem:
                           start=iso(gap.start_ns), end=iso(gap.end_ns))  # fmt: skip
 
 
-def _kpi(kpi: Kpi) -> models.KpiItem:
+def _kpi(kpi: Kpi, hidden: set[str]) -> models.KpiItem:
     return models.KpiItem(
         bundle=kpi.bundle, t0=iso(kpi.t0_ns), step_s=kpi.step_s,
-        series=[_kpi_series(series) for series in kpi.series],
+        series=[_kpi_series(one) for one in kpi.series if one.name not in hidden],
     )  # fmt: skip
 
 
@@ -162,11 +163,11 @@ def _kpi_series(series: KpiSeries) -> models.KpiSeriesItem:
     )  # fmt: skip
 
 
-def _report(report: Report, hidden: set[str]) -> models.ReportItem:
+def _report(report: Report, shown: set[str]) -> models.ReportItem:
     return models.ReportItem(
         name=report.name, phase=report.phase, start=iso(report.start_ns), end=iso(report.end_ns),
         values={
             name: models.ReportValue(min=v[0], mean=v[1], max=v[2], n=v[3])
-            for name, v in report.values.items() if name not in hidden
+            for name, v in report.values.items() if name in shown
         },
     )  # fmt: skip

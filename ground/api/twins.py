@@ -214,8 +214,8 @@ def _alerts(records: Records, tail: str, telemetry: Telemetry) -> list[models.Al
         alert = decode(Alert, row.payload, "alert", PAYLOAD_BYTES_MAX)
         newest.setdefault(alert.id, (alert, row))
         came[alert.id] = min(row.t_ground_ns, came.get(alert.id, row.t_ground_ns))
-    hidden = {n for n, (s, _) in telemetry.signals(tail).items() if s.confidentiality == "fdm"}
-    items = [_alert(alert, row, came[alert.id], alert.signal in hidden)
+    shown = telemetry.open_signals(tail) | {""}  # an alert on a model names no signal
+    items = [_alert(alert, row, came[alert.id], alert.signal not in shown)
              for alert, row in newest.values()]  # fmt: skip
     return sorted(items, key=lambda item: item.onset, reverse=True)
 

@@ -130,7 +130,7 @@ class Segments:
         if full or self._segment == 0:
             self._segment, self._end = self._segment + 1, 0
         path = _path(self._folder, self._segment)
-        self._handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o640)
+        self._handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
         if self._end == 0:
             self._disk.write(self._handle, MAGIC, 0)
             self._disk.sync(self._handle)

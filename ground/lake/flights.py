@@ -29,13 +29,16 @@ from ground.lake.records import BlockRow, Records
 from ground.twins.control import flight_files
 from shared.block import decode_block
 from shared.clock import Clock
-from shared.errors import Corrupt, TailTwinError
+from shared.errors import Corrupt, Rejected, TailTwinError
 from shared.log import event
 from shared.signals import Group, SignalSet
 
 DUCKDB_MEMORY = "256MB"  # assumption: the worker shares a small machine
 ROW_GROUP_ROWS = 122_880
 ATTEMPTS_MAX = 5
+SAMPLES_MAX = 200_000_000  # of one file (assumption: 10 h of 4,000 samples/s are 144 million)
+SUMMARY_BYTES = 32  # of one signal in the summary of a block
+EXPECTED = (TailTwinError, OSError, duckdb.Error)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,9 +67,11 @@ class FlightFiles:
         path = self._folder / due.tail / f"{due.flight}.parquet"
         try:
             samples = write_flight(self._records, due, path)
-        except (TailTwinError, OSError, duckdb.Error) as error:
-            event("flight_file_failed", level=logging.ERROR, flight=due.flight, problem=str(error))
-            self._note(due, path, 0, 0, str(error)[:400])
+        except Exception as error:  # noted and bounded: one period must not stop those behind it
+            problem = str(error) if isinstance(error, EXPECTED) else f"bug: {error!r}"
+            event("flight_file_failed", level=logging.ERROR, flight=due.flight,
+                  problem=problem[:400])  # fmt: skip
+            self._note(due, path, 0, 0, problem[:400])
             return True
         size = path.stat().st_size
         self._note(due, path, samples, size, "")
@@ -74,22 +79,25 @@ class FlightFiles:
         return True
 
     def _due(self) -> Due | None:
+        """Fewest attempts first, then the oldest closure: who revises often stands last."""
         table = schema.closures
         with self._records.engine.begin() as db:
             closed = db.execute(
-                select(table.c.tail, table.c.flight, func.max(table.c.revision)).group_by(
-                    table.c.tail, table.c.flight
-                )
-            ).all()
+                select(
+                    table.c.tail, table.c.flight, func.max(table.c.revision),
+                    func.max(table.c.t_ground_ns),
+                ).group_by(table.c.tail, table.c.flight)
+            ).all()  # fmt: skip
         with self._control.begin() as db:
             files = {(row.tail, row.flight): row for row in db.execute(select(flight_files))}
-        for tail, flight, revision in closed:
+        due: list[tuple[int, int, Due]] = []
+        for tail, flight, revision, t_ns in closed:
             done = files.get((tail, flight))
             if done is None or done.revision < revision:
-                return Due(tail, flight, revision)
-            if done.problem and done.attempts < ATTEMPTS_MAX:
-                return Due(tail, flight, revision)
-        return None
+                due.append((0, t_ns, Due(tail, flight, revision)))
+            elif done.problem and done.attempts < ATTEMPTS_MAX:
+                due.append((done.attempts, t_ns, Due(tail, flight, revision)))
+        return min(due, key=lambda one: one[:2])[2] if due else None
 
     def _note(self, due: Due, path: Path, samples: int, size: int, problem: str) -> None:
         row = {
@@ -112,6 +120,10 @@ def write_flight(records: Records, due: Due, path: Path) -> int:
     """Write the file of a period; samples in it. Corrupt when a segment is damaged."""
     rows = _blocks(records, due)
     sets = records.signal_sets(sorted({row.set_sha256 for row in rows}))
+    rows = [row for row in rows if row.set_sha256 in sets]
+    samples = sum(row.n * len(row.summary) // SUMMARY_BYTES for row in rows)
+    if samples > SAMPLES_MAX:
+        raise Rejected(f"{samples} samples, over the cap of {SAMPLES_MAX}", due.flight)
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=".writing-") as spill:
         folder = Path(spill)

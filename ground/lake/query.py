@@ -29,6 +29,7 @@ POINTS_MAX = 10_000
 BLOCKS_MAX = 50_000
 """Of one query: 10 h of a 1 Hz group are 1,200, of a 50 Hz group 1,800 (20 s blocks)."""
 BLOCKS_AT_ONCE = 512
+SETS_LOOKED_AT = 4  # of one tail, the newest it sent (assumption: it flies with one)
 CACHE_BYTES_MAX = 64 << 20
 F64 = npt.NDArray[np.float64]
 I64 = npt.NDArray[np.int64]
@@ -75,6 +76,23 @@ class Telemetry:
             for name, (group, position) in signal_set.position.items():
                 found[name] = (group.signal[position], group)
         return found
+
+    def open_signals(self, tail: str) -> set[str]:
+        """Names that may be shown: known from a set this tail sent, confidential in none.
+
+        Unknown is hidden: before the first set nobody can say what is confidential.
+        """
+        sent = schema.tail_sets
+        newest = (
+            select(sent.c.sha256).where(sent.c.tail == tail)
+            .order_by(sent.c.t_ground_ns.desc()).limit(SETS_LOOKED_AT)
+        )  # fmt: skip
+        with self._records.engine.begin() as db:
+            hashes = list(db.scalars(newest))
+        sets = [*self._records.signal_sets(hashes).values(), *self._sets(tail)]
+        signals = [one for each in sets for group in each.groups for one in group.signal]
+        hidden = {one.name for one in signals if one.confidentiality == "fdm"}
+        return {one.name for one in signals} - hidden
 
     def read(self, tail: str, name: str, start_ns: int, end_ns: int, points: int) -> Series:
         """One signal in [start, end). Rejected when it is unknown or asks for too much."""

@@ -21,6 +21,7 @@ from shared.signals import SignalSet, parse_signal_set
 
 FLIGHTS_MAX = 1000
 SETS_CACHED = 16
+SETS_AT_ONCE = 16
 
 
 class FlightRow(msgspec.Struct, frozen=True):
@@ -165,15 +166,18 @@ class Records:
 
     def signal_sets(self, hashes: Sequence[bytes]) -> dict[bytes, SignalSet]:
         """Those of `hashes` that are known; a set never changes, so it is read once."""
-        wanted = [sha256 for sha256 in hashes if sha256 not in self._sets]
-        if wanted:
-            table = schema.signal_sets
+        found = {sha256: self._sets[sha256] for sha256 in hashes if sha256 in self._sets}
+        wanted = [sha256 for sha256 in hashes if sha256 not in found]
+        table = schema.signal_sets
+        for k in range(0, len(wanted), SETS_AT_ONCE):
+            named = table.c.sha256.in_(wanted[k : k + SETS_AT_ONCE])
             with self.engine.begin() as db:
-                for row in db.execute(select(table).where(table.c.sha256.in_(wanted))):
-                    if len(self._sets) >= SETS_CACHED:
-                        self._sets.clear()
-                    self._sets[row.sha256] = parse_signal_set(row.text, "ledger")
-        return {sha256: self._sets[sha256] for sha256 in hashes if sha256 in self._sets}
+                rows = db.execute(select(table).where(named)).all()
+            for row in rows:
+                if len(self._sets) >= SETS_CACHED:
+                    self._sets.clear()
+                found[row.sha256] = self._sets[row.sha256] = parse_signal_set(row.text, "ledger")
+        return found
 
 
 @lru_cache(maxsize=4096)

@@ -187,6 +187,22 @@ async def _mqtt(site: Site) -> None:
     await ingest.close()
 
 
+def test_a_qos_2_publish_is_refused_and_keeps_nothing_on_disk(site: Site) -> None:
+    device = Mqtt(site, TAIL)
+
+    async def publish() -> None:
+        await wait_for(lambda: device.connected)
+        device.client.on_disconnect = lambda *_: setattr(device, "connected", False)
+        sent = device.client.publish(topic(OPERATOR, TAIL, "state"), b"x" * 100_000, 2)
+        await wait_for(lambda: not device.connected)
+        assert not sent.is_published()
+
+    asyncio.run(publish())
+    device.close()
+    kept = sum(path.stat().st_size for path in site.paths.nats_store.rglob("*") if path.is_file())
+    assert kept < 100_000
+
+
 def test_a_tail_enrolled_while_the_broker_runs_may_join(site: Site) -> None:
     late = Tail(tail="LATE-1")
     site.enrol(late)

@@ -13,8 +13,11 @@ with warnings.catch_warnings():
     from fastapi.testclient import TestClient
 
 from ground.__main__ import main
+from ground.api.flights import _kpi
 from ground.api.server import make_app
+from ground.api.twins import _alerts
 from ground.config import Paths, load_config
+from ground.lake.query import Telemetry
 from ground.lake.records import iso
 from ground.twins.control import Control
 from shared.identity import verify
@@ -23,6 +26,7 @@ from tests.unit.ground.stores import Store
 from tests.unit.ground.synthetic import (
     FLIGHT,
     OPERATOR,
+    SET_TEXT,
     T0_NS,
     TAIL,
     Tail,
@@ -242,6 +246,32 @@ def test_flights_manifest_and_closure_agree_and_verify(client: TestClient, folde
 def test_kpi_come_in_their_unit(client: TestClient) -> None:
     series = get(client, f"/v1/flights/{FLIGHT}/kpi")["items"][0]["series"][0]
     assert (series["measured"], series["predicted"]) == ([2.0, None], [1.0, 3.0])
+
+
+def test_before_the_first_block_and_the_first_set_confidential_values_stay_hidden(
+    store: Store, tail: Tail
+) -> None:
+    telemetry = Telemetry(store.records)
+    store.put(tail, tail.record("alert", alert("onset", 1)))
+    assert telemetry.open_signals(TAIL) == set()
+    assert _alerts(store.records, TAIL, telemetry)[0].value is None
+    store.put(tail, tail.signal_set())  # no block yet: an aircraft in flight sends none
+    assert telemetry.open_signals(TAIL) == {"EGT", "N1", "HPT_X", "ALT"}
+    assert _alerts(store.records, TAIL, telemetry)[0].value == 12.5
+
+
+def test_a_set_that_opens_a_confidential_signal_opens_nothing(store: Store, tail: Tail) -> None:
+    store.put(tail, tail.signal_set())
+    opened = SET_TEXT.replace(b', confidentiality = "fdm"', b"")
+    store.put(tail, tail.record("state", opened, schema="signal-set/1"))
+    assert "SIDE_STICK" not in Telemetry(store.records).open_signals(TAIL)
+
+
+def test_kpi_of_a_confidential_signal_do_not_leave() -> None:
+    series = [KpiSeries(name=name, esn="", unit="1", lsb=1.0, measured=[5], predicted=[4])
+              for name in ("SIDE_STICK", "EGT")]  # fmt: skip
+    item = _kpi(Kpi(bundle="b", t0_ns=1, step_s=1.0, series=series), {"SIDE_STICK"})
+    assert [one.name for one in item.series] == ["EGT"]
 
 
 def test_without_a_broker_it_lives_but_is_not_ready(client: TestClient) -> None:

@@ -1,3 +1,4 @@
+import os
 import stat
 import tomllib
 from pathlib import Path
@@ -48,6 +49,18 @@ def test_init_makes_a_key_settings_and_private_files(paths: Paths) -> None:
     assert load_config(paths).operator == OPERATOR
     for path in (paths.key, paths.control, paths.nats_config):
         assert stat.S_IMODE(path.stat().st_mode) == 0o600, path
+
+
+def test_nothing_in_the_state_folder_is_for_another_account(tmp_path: Path) -> None:
+    state = tmp_path / "ground"
+    state.mkdir(mode=0o755)
+    before = os.umask(0o022)
+    try:
+        assert main(["init", "--state", str(state), "--operator", OPERATOR]) == 0
+    finally:
+        os.umask(before)
+    for path in (state, *state.rglob("*")):
+        assert stat.S_IMODE(path.stat().st_mode) & 0o077 == 0, path
 
 
 def test_init_twice_is_refused_and_changes_nothing(

@@ -1,9 +1,18 @@
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from ground.ingest.intake import Arrival, Greeting, Refusal, examine
+from ground.ingest.intake import (
+    OUTAGES_MAX,
+    PARTS_MAX,
+    STREAMS_MAX,
+    Arrival,
+    Greeting,
+    Refusal,
+    examine,
+)
+from shared.envelope import open_envelope
 from shared.identity import Signer
-from shared.messages import Hello, StreamPosition, encode
+from shared.messages import Hello, Outage, PartStream, StreamPosition, encode
 from shared.topics import subject
 from tests.unit.ground.synthetic import EPOCH, OPERATOR, TAIL, Tail
 
@@ -83,3 +92,38 @@ def test_a_manifest_of_another_tail_is_refused_though_its_signature_holds(tail: 
 )
 def test_a_hello_out_of_bounds_is_refused(tail: Tail, hello: Hello) -> None:
     assert reason(tail, (subject(OPERATOR, TAIL, "hello"), encode(hello))) == "hello"
+
+
+def test_a_record_or_a_manifest_of_a_flight_of_another_tail_is_refused(tail: Tail) -> None:
+    other = "A320-00007-3f9a1c-F00001"
+    assert reason(tail, tail.block("engine", 0, 3, flight=other)) == "flight"
+    assert reason(tail, tail.manifest(other)) == "flight"
+    named = tail.manifest(other)[1]
+    assert reason(tail, tail.record("manifest", open_envelope(named).payload)) == "manifest"
+    assert isinstance(judge(tail, tail.record("audit", b"x", flight="")), Arrival)
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        [PartStream("e", f"s{i}", 0, (1 << 62) - 1) for i in range(2)],
+        [PartStream("e", f"s{i}", 0, 1) for i in range(STREAMS_MAX + 1)],
+        [PartStream("e", "s", 2 * i, 2 * i + 1) for i in range(PARTS_MAX + 1)],
+    ],
+)
+def test_a_manifest_that_names_too_much_is_refused(tail: Tail, parts: list[PartStream]) -> None:
+    assert reason(tail, tail.manifest(parts=parts)) == "manifest"
+
+
+@pytest.mark.parametrize(
+    "outages",
+    [
+        (Outage("g", 0, 1, 1, "bus_gap"),) * (OUTAGES_MAX + 1),
+        (Outage("g", 0, 1, (1 << 62) - 1, "bus_gap"),) * 2,
+        (Outage("no identifier", 0, 1, 1, "bus_gap"),),
+    ],
+)
+def test_outages_that_no_recorder_names_are_refused(
+    tail: Tail, outages: tuple[Outage, ...]
+) -> None:
+    assert reason(tail, tail.manifest(outages=outages)) == "manifest"

@@ -1,3 +1,4 @@
+import dataclasses
 from itertools import pairwise
 from pathlib import Path
 
@@ -6,12 +7,15 @@ import numpy as np
 import pytest
 
 from ground.database import open_writer
-from ground.lake.flights import FlightFiles
+from ground.lake.flights import Due, FlightFiles, write_flight
 from ground.lake.query import Buckets, Raw, Telemetry
+from ground.lake.records import Records
 from ground.twins.control import METADATA
+from shared.block import encode_block
 from shared.errors import Rejected
+from shared.signals import parse_signal_set
 from tests.unit.ground.stores import SETTLE_S, Store
-from tests.unit.ground.synthetic import FLIGHT, SET, T0_NS, TAIL, Tail, make_block, truth
+from tests.unit.ground.synthetic import FLIGHT, SET, SET_TEXT, T0_NS, TAIL, Tail, make_block, truth
 
 S = 1_000_000_000
 BLOCKS = 40
@@ -168,3 +172,79 @@ def test_a_damaged_segment_is_noted_and_tried_again_a_few_times(
         assert tries < 10
     assert tries == 5
     assert not (tmp_path / "flights" / TAIL / f"{FLIGHT}.parquet").exists()
+
+
+def flight_files(store: Store, tmp_path: Path) -> FlightFiles:
+    control = open_writer(tmp_path / "control.db")
+    METADATA.create_all(control)
+    return FlightFiles(store.read_engine, control, store.reader, tmp_path / "flights", store.clock)
+
+
+def written(tmp_path: Path) -> list[str]:
+    return sorted(path.stem for path in (tmp_path / "flights").rglob("*.parquet"))
+
+
+def test_a_flight_of_more_sets_than_are_cached_is_written(
+    store: Store, tail: Tail, tmp_path: Path
+) -> None:
+    messages = []
+    for i in range(20):
+        text = SET_TEXT.replace(b"version = 1", b"version = %d" % (i + 1))
+        block = dataclasses.replace(
+            make_block("air", 10 * i, 4), set_sha256=parse_signal_set(text, "test").sha256
+        )
+        messages += [tail.record("state", text, schema="signal-set/1"),
+                     tail.record("block", encode_block(block), stream="block-air")]  # fmt: skip
+    store.put(tail, *messages, tail.manifest())
+    store.close_due(SETTLE_S)
+    assert flight_files(store, tmp_path).write_one_due()
+    assert written(tmp_path) == [FLIGHT]
+
+
+def closed(store: Store, *tails: Tail) -> None:
+    for one in tails:
+        store.put(one, one.signal_set(), one.block("air", 0, 20), one.manifest())
+        store.close_due(1)
+
+
+def test_a_bug_in_one_flight_file_is_noted_and_the_next_is_written(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = Tail(tail="AAAA-1"), Tail(tail="ZZZZ-1")
+    closed(store, first, second)
+
+    def broken(records: Records, due: Due, path: Path) -> int:
+        if due.tail == first.tail:
+            raise KeyError("a bug")
+        return write_flight(records, due, path)
+
+    monkeypatch.setattr("ground.lake.flights.write_flight", broken)
+    files = flight_files(store, tmp_path)
+    assert files.write_one_due()
+    assert files.write_one_due()
+    assert written(tmp_path) == [second.flight]
+
+
+def test_a_flight_that_is_revised_again_and_again_does_not_keep_another_waiting(
+    store: Store, tmp_path: Path
+) -> None:
+    busy, quiet = Tail(tail="AAAA-1"), Tail(tail="ZZZZ-1")
+    closed(store, busy, quiet)
+    files = flight_files(store, tmp_path)
+    for i in range(3):
+        store.put(busy, busy.manifest(closed_ns=T0_NS + 10**12 + i + 1))
+        store.close_due(1)
+        assert files.write_one_due()
+    assert quiet.flight in written(tmp_path)
+
+
+def test_a_flight_of_too_many_samples_is_refused_by_name_and_not_written(
+    store: Store, tail: Tail, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed(store, tail)
+    monkeypatch.setattr("ground.lake.flights.SAMPLES_MAX", 19)
+    with pytest.raises(Rejected, match="20 samples"):
+        write_flight(store.records, Due(TAIL, FLIGHT, 1), tmp_path / "x.parquet")
+    assert not (tmp_path / "x.parquet").exists()
+    monkeypatch.setattr("ground.lake.flights.SAMPLES_MAX", 20)
+    assert write_flight(store.records, Due(TAIL, FLIGHT, 1), tmp_path / "x.parquet") == 20

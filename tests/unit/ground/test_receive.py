@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from ground.config import GroundConfig, HttpConfig, IngestConfig, NatsConfig
+from ground.ingest.hellos import BURST
 from ground.ingest.receive import Ingest, fitted
 from shared.messages import CONTROL_BYTES_MAX, Ack, Coverage, decode
 from tests.unit.ground.stores import Store
@@ -114,6 +115,10 @@ def test_acks_wait_250_ms_and_a_hello_does_not(rig: Rig) -> None:
         await rig.broker.deliver(rig.tail.hello(b"abc"))
         await wait_for(lambda: len(rig.acks()) == 3)
         assert rig.acks()[2].nonce == b"abc"
+        rig.store.clock.advance_s(0.25)
+        await rig.broker.deliver(rig.tail.block("engine", 6, 3))
+        await wait_for(lambda: len(rig.acks()) == 4)
+        assert rig.acks()[3].nonce == b"abc"
 
     rig.run(script)
 
@@ -184,5 +189,19 @@ def test_a_set_that_comes_late_is_used_while_records_keep_coming(rig: Rig) -> No
         )
         busy.cancel()
         assert ingest.counters["payload_unreadable"] == 1
+
+    rig.run(script)
+
+
+def test_hellos_beyond_a_burst_wait_and_the_latest_is_answered(rig: Rig) -> None:
+    async def script(rig: Rig, ingest: Ingest) -> None:
+        for i in range(50):
+            await rig.broker.deliver(rig.tail.hello(b"n%d" % i))
+            await wait_for(lambda: not ingest._inbox)
+        await asyncio.sleep(0.05)
+        assert ingest.counters["hellos"] <= BURST
+        rig.store.clock.advance_s(1)
+        await wait_for(lambda: rig.acks()[-1].nonce == b"n49")
+        assert ingest.counters["hellos"] == BURST + 1
 
     rig.run(script)
