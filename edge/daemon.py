@@ -114,7 +114,7 @@ class Daemon:
         # link
         self._link = LinkRunner(
             settings, self._outbox, clock, phase=lambda: self._state.phase,
-            on_notice=self._take_notice, on_handed=self._handed,
+            on_notice=self._take_notice, on_handed=self._handed, on_epoch=self._new_epoch,
         )  # fmt: skip
         # update
         self._updates = self._update_client()
@@ -368,6 +368,10 @@ class Daemon:
             boot=self._outbox.boot, outbox_records=0, outbox_bytes=0, oldest_unsafe_ns=None,
             esns=[engine.esn for engine in self._settings.tail.engines],
         )  # fmt: skip
+
+    def _new_epoch(self, why: str) -> None:
+        """The store turned out to be an old copy: its records go on under a new epoch."""
+        self._book.audit("epoch", "begun", subject=self._outbox.epoch, reasons=[why])
 
     def _handed(self, ref: RecordRef, mono_ns: int) -> None:
         event("alert.handed", seq=ref.seq, mono_ns=mono_ns)
