@@ -3,8 +3,8 @@
 In: rows of samples already judged over, under or between the limits. Out: `Alert` messages.
 Pure: time comes with the samples. Always holds: an alert arises after its persistence over the
 onset and clears after its own under the clear limit; time without a sample neither raises nor
-clears; more onsets an hour than the cap are counted, not sent. State survives a restart and a
-change of bundles, by name and ESN.
+clears; more onsets than the cap in an hour, counted from the first, are counted, not sent. State
+survives a restart and a change of bundles, by name and ESN; all of it fits one row of the outbox.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ BETWEEN, OVER, UNDER = 0, 1, 2
 HOUR_NS = 3_600_000_000_000
 STEP_MAX_NS = 3_000_000_000
 """The most that one sample adds to a persistence: the largest age a signal may have."""
-STATES_MAX = 4096
-STATE_BYTES_MAX = 4 << 20
+STATES_MAX = 384  # of at most 130 bytes each, so that a snapshot is below STATE_BYTES_MAX
+STATE_BYTES_MAX = 64 * 1024  # what the outbox keeps under a key
 _IDLE = -1  # of `held_ns`: no persistence is running
 
 Int64 = npt.NDArray[np.int64]
@@ -64,13 +64,12 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True):
         return np.where(over, OVER, np.where(under, UNDER, BETWEEN)).astype(np.int8)
 
 
-class AlertState(msgspec.Struct, kw_only=True):
+class AlertState(msgspec.Struct, array_like=True):
     """One alert instance. Times are event time, ns."""
 
     standing: bool = False
     sent: bool = False
     """The onset that stands was sent, not suppressed."""
-    id: str = ""
     onset_ns: int = 0
     held_ns: int = _IDLE
     last_ns: int | None = None
@@ -78,7 +77,14 @@ class AlertState(msgspec.Struct, kw_only=True):
     suppressed: int = 0
     suppressed_since: int = 0
     """Suppressed since the last onset that was sent."""
-    onsets_ns: list[int] = msgspec.field(default_factory=list)
+    hour_ns: int = 0
+    """The onset that began the hour in which the cap counts …"""
+    hour_count: int = 0
+    """… and how many were sent in it."""
+
+    @property
+    def is_idle(self) -> bool:
+        return not self.standing and self.held_ns == _IDLE
 
 
 class AlertBook:
@@ -107,7 +113,16 @@ class AlertBook:
     def is_idle(self, rule: Rule) -> bool:
         """Nothing stands and no persistence is running."""
         state = self._states.get(rule.key)
-        return state is None or (not state.standing and state.held_ns == _IDLE)
+        return state is None or state.is_idle
+
+    def _make_room(self) -> bool:
+        """For one more: the one that was idle the longest goes. False when all are in use."""
+        if len(self._states) < STATES_MAX:
+            return True
+        idle = [(s.last_ns or 0, key) for key, s in self._states.items() if s.is_idle]
+        if idle:
+            del self._states[min(idle)[1]]
+        return bool(idle)
 
     def judge(
         self,
@@ -120,7 +135,7 @@ class AlertBook:
         """Changes over usable samples in order of time. trigger: (group, counter) of sample i."""
         state = self._states.get(rule.key)
         if state is None:
-            if len(self._states) >= STATES_MAX:
+            if not self._make_room():
                 return []
             state = self._states[rule.key] = AlertState()
         alerts = []
@@ -135,12 +150,13 @@ def _arise(
     rule: Rule, state: AlertState, t_ns: int, value: float, phase: Phase,
     trigger: tuple[str, int] | None,
 ) -> Alert | None:  # fmt: skip
-    state.onset_ns, state.id = t_ns, f"{rule.key}-{t_ns}"
+    state.onset_ns = t_ns
     state.occurrences += 1
-    state.onsets_ns = [x for x in state.onsets_ns if 0 <= t_ns - x < HOUR_NS]
-    state.sent = len(state.onsets_ns) < rule.rate_per_hour_max
+    if not 0 <= t_ns - state.hour_ns < HOUR_NS or not state.hour_count:
+        state.hour_ns, state.hour_count = t_ns, 0
+    state.sent = state.hour_count < rule.rate_per_hour_max
     if state.sent:
-        state.onsets_ns.append(t_ns)
+        state.hour_count += 1
         state.suppressed_since = 0
         return _alert(rule, state, "onset", value, phase, trigger)
     state.suppressed += 1
@@ -206,7 +222,7 @@ def _alert(
     clear_ns: int | None = None,
 ) -> Alert:
     return Alert(
-        id=state.id, name=rule.name, fault_code=rule.fault_code, change=change,
+        id=f"{rule.key}-{state.onset_ns}", name=rule.name, fault_code=rule.fault_code, change=change,
         severity=rule.severity, ata=rule.ata, onset_ns=state.onset_ns, clear_ns=clear_ns,
         signal=rule.signal, unit=rule.unit, value=value,
         threshold=rule.clear if change == "clear" else rule.onset,

@@ -14,12 +14,13 @@ import resource
 import signal
 import sys
 import tempfile
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import msgspec
 from tuf.api import exceptions
-from tuf.api.metadata import Root, Signed, TargetFile
+from tuf.api.metadata import Metadata, Root, Signed, TargetFile
+from tuf.api.serialization import DeserializationError
 from tuf.ngclient import Updater, UpdaterConfig
 from tuf.ngclient._internal.trusted_metadata_set import TrustedMetadataSet
 from tuf.ngclient.config import EnvelopeType
@@ -48,6 +49,8 @@ CPU_S_MAX = 30
 FILES_MAX = 64
 FETCHED_MAX = 16  # as many as a set holds; whoever installs them removes them
 GRACE_S = 2.0
+TIME_NS_MAX = 1 << 62  # the year 2116
+FLOOR_SPARE = timedelta(days=1)
 
 
 class Refused(Exception):
@@ -130,14 +133,16 @@ class _Session:
 
     def run(self) -> FetchAnswer:
         request = self._request
-        self._floor.raise_to(request.ground_time_ns or 0)
-        reference = self._floor.reference(self._clock.wall_ns())
+        ground_ns = min(max(0, request.ground_time_ns or 0), TIME_NS_MAX)
+        reference = self._floor.reference(max(self._clock.wall_ns(), ground_ns))
         fetcher = DeadlineFetcher(
             self._clock, request.deadline_s, request.bytes_max + METADATA_BYTES_MAX
         )
         updater = _Updater(self._folder, request.url, fetcher, reference)
-        updater.refresh()
-        self._floor.raise_to(updater.learned_ns())
+        try:
+            updater.refresh()
+        finally:
+            self._floor.raise_to(updater.proved_ns(ground_ns))
         target = updater.get_targetinfo(request.target)
         if target is None:
             raise Refused(Rejected, "no_target", f"{request.target} is not in the repository")
@@ -221,18 +226,32 @@ class _Updater(Updater):
         would take its rollback protection with it."""
         write_durably(self._disk, Path(filename), data)
 
-    def learned_ns(self) -> int:
-        """The latest time that verified metadata says it was made at, ns; 0 when none says.
+    def proved_ns(self, ground_ns: int) -> int:
+        """The time that may be remembered as past, ns; 0 when none is proved.
 
-        Never beyond the first expiry of them all, so that a stolen online key cannot push the
-        floor past what the offline keys signed.
+        ground_ns: what the ground said. It may be wrong, and online keys may be stolen, so beside
+        it only what offline keys signed counts, and whatever anybody said must not keep out
+        metadata that is made later: never past the expiry of the metadata that is trusted now,
+        so that a frozen copy of it stays expired, and for offline roles not within a day of it.
         """
-        trusted = self._trusted_set
-        signed: list[Signed] = [trusted.root, trusted.timestamp, trusted.snapshot, trusted.targets]
-        made = [at for s in signed if (at := issued_at(s)) is not None]
-        if not made:
+        online = [s for s in map(self._kept, ("timestamp", "snapshot")) if s is not None]
+        targets = self._kept("targets")
+        if targets is None or not online:
             return 0
-        return int(min(max(made), *(s.expires for s in signed)).timestamp()) * 1_000_000_000
+        offline: list[Signed] = [self._trusted_set.root, targets]
+        said = [round(at.timestamp()) for s in offline if (at := issued_at(s)) is not None]
+        ends = [s.expires for s in online] + [s.expires - FLOOR_SPARE for s in offline]
+        last_s = round(min(ends).timestamp())
+        return min(max([ground_ns, *(at * 10**9 for at in said)]), last_s * 10**9)
+
+    def _kept(self, role: str) -> Signed | None:
+        """What is trusted of a role: it is on disk since it verified."""
+        try:
+            path = Path(self._dir) / f"{role}.json"
+            signed: Signed = Metadata.from_file(str(path)).signed
+        except (exceptions.StorageError, DeserializationError):
+            return None
+        return signed
 
 
 def _trusted_root(path: Path) -> bytes:

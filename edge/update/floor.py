@@ -1,6 +1,7 @@
 """The time floor: a wall time that this aircraft has proved to be past.
 
-In: proved times (signed metadata, the ground's signed answer). Out: the time to judge expiry by.
+In: proved times (metadata that offline keys signed, the ground's signed answer, both cut by the
+caller). Out: the time to judge expiry by.
 Always holds: it only grows, over restarts too; a floor that cannot be read judges nothing.
 """
 
@@ -8,6 +9,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Annotated
 
 import msgspec
 
@@ -19,7 +21,7 @@ BYTES_MAX = 1024
 
 
 class _Stored(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    floor_ns: int
+    floor_ns: Annotated[int, msgspec.Meta(ge=0, le=1 << 62)]
 
 
 class TimeFloor:

@@ -14,8 +14,11 @@ from securesystemslib.signer import CryptoSigner
 from tuf.api.metadata import Metadata, Root
 
 from edge.update.client import provision
+from edge.update.disk import PosixDisk
+from edge.update.floor import TimeFloor
 from edge.update.verified import FetchFailure, VerifiedBundle
 from shared.errors import Rejected
+from signing.publish import Repository
 from signing.verify import Aircraft, Applicability
 from tests.unit.edge.update.stand import (
     AIRCRAFT,
@@ -215,6 +218,31 @@ def test_a_stolen_online_key_cannot_push_the_floor_past_what_offline_keys_signed
     assert isinstance(aboard.fetch(target), VerifiedBundle)
     floor_ns = json.loads((aboard.trust / "time_floor.json").read_bytes())["floor_ns"]
     assert floor_ns <= later(7).timestamp() * 1e9  # the snapshot's expiry
+
+
+def test_a_wrong_ground_time_is_not_remembered_past_the_next_metadata(
+    aboard: Aboard, shop: Shop
+) -> None:
+    """One signed ack says 2100. Metadata made an hour later is taken all the same."""
+    target = shop.publish(2)
+    aboard.fetch("egt/egt-1.0.0.tar.zst")
+    for y2100_ns in (4_102_444_800 * 10**9, (1 << 62) - 1, 1 << 63):
+        answer = aboard.fetch(target, ground_time_ns=y2100_ns)
+        assert isinstance(answer, FetchFailure) and answer.code == "expired"
+    aboard.clock.advance_s(3600)
+    shop.at(later(1 / 24)).refresh(shop.keys)
+    assert isinstance(aboard.fetch(target), VerifiedBundle)
+
+
+def test_online_keys_that_were_stolen_do_not_leave_a_floor_behind(
+    aboard: Aboard, shop: Shop
+) -> None:
+    target = shop.publish(2)
+    Repository(shop.folder, later(3000), {"timestamp": 1, "snapshot": 1}).refresh(shop.keys)
+    assert isinstance(aboard.fetch(target), VerifiedBundle)
+    assert TimeFloor(aboard.trust / "time_floor.json", PosixDisk()).ns <= later(0).timestamp() * 1e9
+    shop.at(later(1 / 24)).refresh(shop.keys)
+    assert isinstance(aboard.fetch(target), VerifiedBundle)
 
 
 def rotated(shop: Shop, *, threshold: int, signers: list[CryptoSigner]) -> bytes:

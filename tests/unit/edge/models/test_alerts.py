@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge.models.alerts import AlertBook, Rule
+from edge.models.alerts import STATE_BYTES_MAX, STATES_MAX, AlertBook, Rule
 from edge.models.exceedances import Exceedances
+from edge.outbox.store import KV_BYTES_MAX
 from shared.errors import Corrupt
 from shared.messages import Alert
 from shared.phases import Phase
@@ -113,6 +114,37 @@ def test_state_survives_a_restart() -> None:
     assert run([101] * 5, book=again, start_s=5) == []
     (clear,) = run([50] * 9, book=again, start_s=10)
     assert clear.id == f"egt-{2 * S}"
+
+
+def test_a_full_book_fits_one_row_of_the_outbox_and_an_idle_instance_makes_room() -> None:
+    book, start_s = AlertBook(), 4 * 10**9  # the longest times there are
+    rules = [
+        msgspec.structs.replace(RULE, name=f"{n:032}", esn=f"{n:032}", rate_per_hour_max=10**6)
+        for n in range(STATES_MAX + 1)
+    ]
+    for rule in rules[:STATES_MAX]:
+        for wave in range(3):
+            run([101] * 4 + [50] * 5, rule, book, start_s + 9 * wave)
+    assert len(book.snapshot()) <= KV_BYTES_MAX == STATE_BYTES_MAX
+    assert changes(run([101] * 4, rules[-1], book, start_s)) == [("onset", start_s + 2)]
+    for rule in rules[1:]:
+        run([101] * 4, rule, book, start_s + 30)
+    assert len(book.standing()) == STATES_MAX
+    assert run([101] * 4, rules[0], book, start_s + 60) == []
+    again = AlertBook()
+    again.restore(book.snapshot())
+    assert again.standing() == book.standing()
+
+
+def test_a_rule_that_never_rests_does_not_grow_the_book() -> None:
+    book = AlertBook()
+    always = msgspec.structs.replace(
+        RULE, persistence_ns=0, clear_persistence_ns=0, rate_per_hour_max=10**6
+    )
+    run([101, 50] * 10, always, book)
+    before = len(book.snapshot())
+    run([101, 50] * 10_000, always, book, 100)
+    assert len(book.snapshot()) < before + 20
 
 
 @pytest.mark.parametrize("data", [b"", b"\xc1", b"\x81\xa1x\x01", b"\x81\xa1x\x81\xa2id\x01"])
