@@ -21,6 +21,7 @@ EXAMPLES = """examples:
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command; its exit code (sysexits.h)."""
+    os.umask(0o077)  # what an aircraft keeps is nobody else's
     args = _parser().parse_args(argv)
     try:
         code: int = args.act(args)
@@ -76,6 +77,7 @@ def _run(args: argparse.Namespace) -> int:
 
 def _init(args: argparse.Namespace) -> int:
     from edge.config import load_tail
+    from edge.update.client import provision
     from shared.identity import Signer
 
     tail = load_tail(args.tail_file)
@@ -83,28 +85,13 @@ def _init(args: argparse.Namespace) -> int:
         root = args.tuf_root.read_bytes()
     except OSError as error:
         raise ConfigError(f"cannot read: {error.strerror}", str(args.tuf_root)) from None
-    _check_root(root, args.tuf_root)
+    provision(args.state / "tuf" / "image", root)
     identity = args.state / "identity"
     device = Signer.create(identity / "device.key")
     _write(identity / "tail.toml", args.tail_file.read_bytes())
     _write(identity / "device.pub", device.public.hex().encode())
-    _write(args.state / "tuf" / "image" / "root.json", root)
     print(json.dumps({"tail": tail.tail, "device_pub": device.public.hex()}))
     return 0
-
-
-def _check_root(data: bytes, path: Path) -> None:
-    from tuf.api.metadata import Metadata, Root
-    from tuf.api.serialization import DeserializationError
-
-    from signing.verify import check_root
-
-    try:
-        check_root(Metadata[Root].from_bytes(data).signed, str(path))
-    except DeserializationError as error:
-        raise Rejected(
-            f"not TUF root metadata: {error}", str(path), "take metadata/1.root.json"
-        ) from None
 
 
 def _enrol(args: argparse.Namespace) -> int:
@@ -144,7 +131,10 @@ async def _install_first(settings: object, targets: list[str]) -> list[str]:
         if not result.ok:
             raise Rejected("; ".join(result.reasons), target, "build the bundle again")
         bundles.append(answer)
-    return Slots(settings.state_dir).install_first(bundles).labels()
+    installed = Slots(settings.state_dir).install_first(bundles)
+    for bundle in bundles:
+        bundle.file.unlink(missing_ok=True)
+    return installed.labels()
 
 
 def _write(path: Path, data: bytes) -> None:

@@ -44,6 +44,7 @@ from signing.verify import check_root, check_target_path, inapplicable, issued_a
 
 ROOT_BYTES_MAX = 512_000  # python-tuf's own bound
 METADATA_BYTES_MAX = 8_000_000  # of one session: what python-tuf takes of all top-level roles
+ROOT_ROTATIONS_MAX = 64
 MEMORY_BYTES_MAX = 512 << 20  # address space of the child; it needs about half of it
 CPU_S_MAX = 30
 FILES_MAX = 64
@@ -216,7 +217,7 @@ class _Updater(Updater):
         metadata.mkdir(exist_ok=True)
         super().__init__(
             str(metadata), f"{base}/metadata/", str(folder / "targets"), f"{base}/targets/",
-            fetcher, UpdaterConfig(root_max_length=ROOT_BYTES_MAX, max_root_rotations=64),
+            fetcher, UpdaterConfig(root_max_length=ROOT_BYTES_MAX, max_root_rotations=ROOT_ROTATIONS_MAX),
             bootstrap=root,
         )  # fmt: skip
         self._trusted_set = _TrustedSet(root, reference_time)

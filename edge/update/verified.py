@@ -1,4 +1,4 @@
-"""Messages between the recorder and the child that fetches: a request, and one of two answers.
+"""Messages between the recorder and the children that know TUF: requests and their answers.
 
 In: nothing. Out: frozen types, without tuf's memory.
 Always holds: a `VerifiedBundle` is a file that offline keys signed for this aircraft; bytes that
@@ -34,6 +34,13 @@ class FetchRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     deadline_s: float = DEADLINE_S
     bytes_max: int = BUNDLE_BYTES_MAX
     ground_time_ns: int | None = None
+
+
+class RecheckRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Are these still what offline keys signed? bundles: (target path, release, sha-256)."""
+
+    folder: str
+    bundles: tuple[tuple[str, int, str], ...]
 
 
 class VerifiedBundle(msgspec.Struct, frozen=True, kw_only=True, tag="verified"):

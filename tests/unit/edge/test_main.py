@@ -1,0 +1,49 @@
+"""The program aboard, from its command line."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from edge.__main__ import main
+from tests.unit.edge.update.stand import Shop
+
+TAIL = 'operator = "OPX"\ntail = "T1"\ntype = "B737"\n'
+
+
+@pytest.fixture(autouse=True)
+def umask() -> Iterator[None]:
+    before = os.umask(0o022)
+    yield
+    os.umask(before)
+
+
+def init(tmp_path: Path, root: bytes) -> int:
+    (tmp_path / "tail.toml").write_text(TAIL)
+    (tmp_path / "1.root.json").write_bytes(root)
+    return main(
+        ["init", "--state", str(tmp_path / "state"), "--tail-file", str(tmp_path / "tail.toml"),
+         "--tuf-root", str(tmp_path / "1.root.json")]
+    )  # fmt: skip
+
+
+def test_a_root_that_nobody_signed_is_refused_before_anything_is_made(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    unsigned = json.loads(Shop(tmp_path / "shop").root()) | {"signatures": []}
+    assert init(tmp_path, json.dumps(unsigned).encode()) != 0
+    assert "not a trustworthy root" in capsys.readouterr().err
+    assert init(tmp_path, b"[" * 100_000) != 0
+    assert not (tmp_path / "state").exists()
+
+
+def test_what_init_makes_is_nobody_elses(tmp_path: Path) -> None:
+    assert init(tmp_path, Shop(tmp_path / "shop").root()) == 0
+    made = [tmp_path / "state", *(tmp_path / "state").rglob("*")]
+    assert len(made) > 5
+    assert [path for path in made if stat.S_IMODE(path.stat().st_mode) & 0o077] == []
