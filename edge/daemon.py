@@ -43,6 +43,7 @@ from edge.recorder import Recorder
 from edge.reports import ReportCollector
 from edge.situation import Situation
 from edge.tasks import Tasks
+from edge.update.child import still_trusted
 from edge.update.gate import Gate, GateDecision
 from edge.update.slots import BundleSet, Slots
 from edge.update.updates import UpdateClient, UpdateDecision
@@ -143,7 +144,6 @@ class Daemon:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop.set)
         self._start()
-        await self._load_live()
         self._tasks.start(
             {
                 "bus": self._keep_bus_open, "tick": self._ticks, "worker": self._host.run,
@@ -151,6 +151,7 @@ class Daemon:
                 "update": self._run_updates,
             }
         )  # fmt: skip
+        self._tasks.spawn(self._load_live())
         await self._stop.wait()
         await self._tasks.stop("tick")
         if self._fatal is None:
@@ -266,7 +267,8 @@ class Daemon:
                   trigger=alert.trigger, mono_ns=mono_ns, level=logging.WARNING)  # fmt: skip
 
     async def _load_live(self) -> None:
-        """Give the worker what the slots say is live; without a good set nothing predicts."""
+        """Give the worker what the slots say is live and offline keys still vouch for; without a
+        good set nothing predicts. Beside the recorder, which does not wait for it."""
         try:
             live = await asyncio.to_thread(self._slots.live)
         except TailTwinError as error:
@@ -274,6 +276,10 @@ class Daemon:
             return
         if live is None:
             event("slots.empty", level=logging.WARNING)
+            return
+        against = await still_trusted(self._settings.state_dir / "tuf" / "image", live)
+        if against:
+            self._book.audit("slot", "refused", subject=live.slot, reasons=against)
             return
         against = await self._load(live)
         if against:
