@@ -232,10 +232,8 @@ class Daemon:
         for kpi in self._kpis.flush():
             self._book.emit("kpi", encode(kpi), "kpi/1")
         self._recorder.seal_all()
-        closed = self._periods.id
         self._periods.close(transition, self._bundles)
         self._turning = None
-        self._book.audit("period", "closed", subject=closed, reasons=[transition.why])
         self._link.kick()
 
     # -- models and alerts

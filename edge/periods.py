@@ -76,9 +76,13 @@ class PeriodKeeper:
         before = self._open, self._recorder.period, self._recorder.tally
         self._recorder.tally = self._recorder.tally.copy()
         self._recorder.note_silence(transition.at_ns)
-        manifest = self._manifest(transition, bundles)
         try:
             with self._outbox.transaction():
+                self._outbox.audit(
+                    "period", "closed", subject=self._open.id, reasons=[transition.why],
+                    flight=self._open.id, t_event_ns=transition.at_ns, t_quality=TIME_BUS,
+                )  # fmt: skip
+                manifest = self._manifest(transition, bundles)
                 self._outbox.append(
                     "manifest", self._device.sign("manifest", encode(manifest)),
                     schema=MANIFEST_SCHEMA, flight=self._open.id,

@@ -173,7 +173,10 @@ def test_the_manifest_counts_every_record_of_its_period_and_is_signed(rig: Rig) 
     body = verify("manifest", envelope.payload, rig.device.public, "manifest")
     manifest = decode(Manifest, body, "manifest", MANIFEST_BYTES_MAX)
     assert manifest.flight == ground and manifest.esns == ["E1"]
-    assert [(p.stream, p.low, p.high) for p in manifest.parts] == [("block-air", 0, 1)]
+    assert [(p.stream, p.low, p.high) for p in manifest.parts] == [
+        ("audit", 0, 1),
+        ("block-air", 0, 1),
+    ]
     assert [(g.readings, g.t_first_ns, g.t_last_ns) for g in manifest.groups] == [
         (30, 0, 29 * S // 10)
     ]
@@ -214,7 +217,7 @@ def test_a_new_epoch_is_another_part_of_the_same_period(rig: Rig) -> None:
     manifest = rig.periods.close(transition, [])
     assert manifest.flight == period
     assert [(p.epoch, p.stream, p.low, p.high) for p in manifest.parts] == [
-        (old, "block-air", 0, 1), (rig.outbox.epoch, "block-air", 0, 1),
+        (old, "block-air", 0, 1), (rig.outbox.epoch, "audit", 0, 1), (rig.outbox.epoch, "block-air", 0, 1),
     ]  # fmt: skip
 
 
