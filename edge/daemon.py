@@ -396,6 +396,8 @@ class Daemon:
             self._book.audit("alerts", "restarted", reasons=[str(error)])
         opened = self._outbox.opened
         detail = {"recovered_readings": str(recovered), "boot": str(self._outbox.boot)}
+        if opened.full:
+            detail["full"] = opened.full
         if opened.quarantined is not None:
             detail["quarantined"] = f"{opened.quarantined.name}: {opened.reason}"
         self._book.audit("boot", "started", subject=self._outbox.epoch, detail=detail)

@@ -14,6 +14,7 @@ from edge.flight.flights import Counters, FlightMachine, Period, Transition
 from edge.outbox.store import Outbox
 from edge.recorder import Recorder, load_tally
 from shared.envelope import TIME_BUS
+from shared.errors import Unreachable
 from shared.identity import Signer
 from shared.log import event
 from shared.messages import Manifest, PartStream, encode
@@ -53,10 +54,9 @@ class PeriodKeeper:
             self.machine = FlightMachine(held.period, held.counters, 0)
             boots = [*held.boots[-BOOTS_MAX:], outbox.boot]
             self._open = msgspec.structs.replace(held, boots=boots)
-            self._follow_epoch()
         recorder.period = self._open.id
         recorder.tally = load_tally(outbox)
-        self._save()
+        self._try_save()
 
     @property
     def id(self) -> str:
@@ -146,6 +146,14 @@ class PeriodKeeper:
             machine.period, machine.counters, machine.period.id(self._tail.tail, epoch), epoch,
             self._outbox.next_seqs(), [], [self._outbox.boot],
         )  # fmt: skip
+
+    def _try_save(self) -> None:
+        """At start: a full disk must not keep the daemon from starting; the next look saves."""
+        try:
+            self._follow_epoch()
+            self._save()
+        except Unreachable as error:
+            event("period.waits", why=error.what)
 
     def _save(self) -> None:
         self._outbox.put(STATE_KEY, msgspec.msgpack.encode(self._open))

@@ -11,6 +11,8 @@ import pytest
 
 from edge.config import Enrolment, Settings, load_profile, load_tail
 from edge.daemon import Daemon
+from edge.outbox.store import Outbox
+from shared.block import decode_block
 from shared.clock import ManualClock
 from shared.envelope import open_envelope
 from shared.errors import Corrupt, Unreachable
@@ -224,3 +226,19 @@ def test_garbage_on_the_bus_stops_nothing(aircraft: Aircraft) -> None:
     asyncio.run(aircraft.live(FLIGHT, garbage))
     assert len(aircraft.manifests()) >= 2
     assert aircraft.daemon._decoder.refused.total() > 1000
+
+
+def test_a_daemon_starts_on_a_store_that_takes_nothing_and_records_once_it_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patched:
+        for name in ("put", "append", "journal", "journal_clear", "audit"):
+            patched.setattr(Outbox, name, full)
+        aircraft = Aircraft(tmp_path)
+        asyncio.run(aircraft.live([(PARKED, 20), (TAXI, 10)]))
+    assert aircraft.payloads("block") == []
+    asyncio.run(aircraft.live([(TAXI, 10), *FLIGHT[2:]]))
+    ground, flight = aircraft.manifests()
+    assert sum(g.readings for g in ground.groups) > 0 and flight.oooi.in_ns
+    first = decode_block(aircraft.payloads("block")[0])
+    assert first.counter[0] == 0  # nothing that was read while the disk was full is missing
