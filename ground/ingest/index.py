@@ -143,9 +143,7 @@ def _signal_set(envelope: Envelope) -> Entry:
         "text": signal_set.text,
     }  # fmt: skip
     of_tail: Row = {"tail": envelope.tail, "sha256": signal_set.sha256}
-    return Entry(
-        [(schema.signal_sets, row), (schema.tail_sets, of_tail)], signal_set=signal_set
-    )
+    return Entry([(schema.signal_sets, row), (schema.tail_sets, of_tail)], signal_set=signal_set)
 
 
 def _block(envelope: Envelope, sets: Sets) -> Entry:

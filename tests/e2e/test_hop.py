@@ -51,8 +51,8 @@ def test_the_edge_killed_in_the_air_loses_only_what_it_names(tmp_path: Path) -> 
 
 def test_power_cut_at_the_stand_before_the_manifest_still_closes_the_flight(tmp_path: Path) -> None:
     """Invariants 1, 2: the edge dies while it rolls in, and is back when it is parked."""
-    kill = Event(phase=Phase.TAXI_IN, after_s=5, action="kill_edge", for_s=90)
-    report = fly(hop(kill, parked_s=150.0, expect=Expect(outages=1)), tmp_path)
+    kill = Event(phase=Phase.TAXI_IN, after_s=5, action="kill_edge", for_s=45)
+    report = fly(hop(kill, rate=10.0, parked_s=150.0, expect=Expect(outages=1)), tmp_path)
     assert failed(report) == []
     flight = next(f for f in report["flights"] if f["kind"] == "flight")
     assert flight["oooi"]["in"] is not None
