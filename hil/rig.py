@@ -7,12 +7,13 @@ Always holds: nothing outside the folder is touched but the flight cache; all po
 
 from __future__ import annotations
 
+import fcntl
 import json
 import shutil
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from hil.bus.broker import broker_command
 from hil.processes import Child, free_port, program, run_once
@@ -41,6 +42,7 @@ class Rig:
     ground: Child = field(default_factory=lambda: Child("ground", [], Path()))
     edge: Child = field(default_factory=lambda: Child("edge", [], Path()))
     targets: dict[str, str] = field(default_factory=dict)
+    _lock: TextIO | None = None
 
     @property
     def edge_state(self) -> Path:
@@ -78,7 +80,16 @@ class Rig:
         return f"http://127.0.0.1:{self.http_port}"
 
     def make_folder(self) -> None:
-        """An empty folder, with the signal set of a storm in it."""
+        """An empty folder, with the signal set of a storm in it; ConfigError while a run uses it."""
+        self.folder.parent.mkdir(parents=True, exist_ok=True)
+        self._lock = (self.folder.parent / f".{self.folder.name}.lock").open("w")
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            self._lock.close()
+            raise ConfigError(
+                "another run uses this folder", str(self.folder), "wait for it, or give --out"
+            ) from None
         if self.folder.exists():
             shutil.rmtree(self.folder)
         (self.folder / "logs").mkdir(parents=True)
@@ -107,6 +118,8 @@ class Rig:
             await child.stop()
         for link in (self.air, self.stand, self.stand_http):
             await link.stop()
+        if self._lock is not None:
+            self._lock.close()
 
     def first_targets(self) -> list[str]:
         return [self.targets[self.scenario.bundle]]
