@@ -13,7 +13,7 @@ from shared.errors import ConfigError, Rejected, TailTwinError
 
 EXAMPLES = """examples:
   tailtwin-edge init --state /var/lib/tailtwin --tail-file tail.toml --tuf-root 1.root.json
-  tailtwin-edge enrol --state /var/lib/tailtwin --file enrolment.toml
+  tailtwin-edge enroll --state /var/lib/tailtwin --file enrolment.toml
   tailtwin-edge install --profile acms.toml --state /var/lib/tailtwin egt_rom/egt_rom-1-….tar.zst
   tailtwin-edge run --profile acms.toml --state /var/lib/tailtwin
 """
@@ -52,7 +52,7 @@ def _parser() -> argparse.ArgumentParser:
     init.add_argument("--tuf-root", type=Path, required=True, help="1.root.json of the repository")
     init.set_defaults(act=_init)
 
-    enrol = commands.add_parser("enrol", help="take over what the ground gave this tail")
+    enrol = commands.add_parser("enroll", help="take over what the ground gave this tail")
     enrol.add_argument("--state", type=Path, required=True)
     enrol.add_argument("--file", type=Path, required=True, help="enrolment.toml of the ground")
     enrol.set_defaults(act=_enrol)

@@ -178,7 +178,7 @@ def load_settings(profile_path: Path, state_dir: Path) -> Settings:
 
 def load_tail(path: Path) -> Tail:
     """identity/tail.toml, checked."""
-    tail = load_strict(Tail, path, "run tailtwin-edge init")
+    tail = load_strict(Tail, path, "see tail.toml in docs/configuration.md")
     check_identifier(tail.operator, f"{path}: operator")
     check_identifier(tail.tail, f"{path}: tail")
     for engine in tail.engines:

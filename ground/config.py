@@ -96,7 +96,7 @@ def load_config(paths: Paths) -> GroundConfig:
     try:
         config = msgspec.convert(tomllib.loads(text.decode()), GroundConfig)
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, msgspec.ValidationError) as error:
-        raise ConfigError(str(error), where, "see docs/ground.md") from None
+        raise ConfigError(str(error), where, "see docs/configuration.md") from None
     check_config(config, where)
     return config
 
@@ -141,7 +141,7 @@ def write_config(paths: Paths, config: GroundConfig) -> None:
     """Write `ground.toml`; ConfigError when there is one already."""
     check_config(config, str(paths.config))
     text = (
-        "# Settings of this ground. Every key: docs/ground.md\n"
+        "# Settings of this ground. Every key: docs/configuration.md\n"
         f'operator = "{config.operator}"\nhost = "{config.host}"\n\n'
         f"[nats]\nport = {config.nats.port}\nmqtt_port = {config.nats.mqtt_port}\n\n"
         f"[http]\nport = {config.http.port}\n"

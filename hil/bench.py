@@ -94,6 +94,7 @@ class Bench:
         self._playing: Playing | None = None
         self._cpu: tuple[float, float] = (0.0, 0.0)
         self._cpu_percent = 0.0
+        self._seen: dict[str, Any] = {}
         self._storage_peak = 0
         self._wall0_s = time.monotonic()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -292,8 +293,27 @@ class Bench:
             worker=status.get("worker", ""), cpu_percent=self._cpu_percent,
             rss_mb=self.rig.edge.rss_bytes / 1e6,
         )  # fmt: skip
+        self._note_changes(status)
         self.log.samples.append(sample)
         self._view.show(sample)
+
+    def _note_changes(self, status: dict[str, Any]) -> None:
+        """What a person would want to be told of: alerts, the gate, updates."""
+        before, self._seen = self._seen, status or self._seen
+        if not before or not status:
+            return
+        for alert in sorted(set(status["alerts"]) - set(before["alerts"])):
+            self._note(f"alert: {alert}")
+        if status["gate_open"] != before["gate_open"]:
+            self._note(f"the gate is {'open' if status['gate_open'] else 'shut'}")
+        for target in set(status["updates_pending"]) - set(before["updates_pending"]):
+            reasons = status["gate_reasons"]
+            why = (
+                f"gate shut: {reasons[0]}, and {len(reasons) - 1} more" if reasons else "gate open"
+            )
+            self._note(f"update {target.rpartition('/')[2]} waits; {why}")
+        if before["bundles"] and status["bundles"] and status["bundles"] != before["bundles"]:
+            self._note(f"now live: {', '.join(status['bundles'])}")
 
     def _now_ns(self) -> int:
         return self._playing.t_event_ns if self._playing else 0

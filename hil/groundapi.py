@@ -25,6 +25,15 @@ def to_ns(text: str) -> int:
     return int(second.timestamp()) * 1_000_000_000 + int((match[2] or "").ljust(9, "0"))
 
 
+def to_text(t_ns: int) -> str:
+    """ns since 1970 as RFC 3339 in UTC, with milliseconds."""
+    return (
+        datetime.fromtimestamp(t_ns / 1e9, UTC)
+        .isoformat(timespec="milliseconds")
+        .replace("+00:00", "Z")
+    )
+
+
 class GroundApi:
     """One tail's view of the fleet API."""
 

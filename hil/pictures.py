@@ -5,11 +5,13 @@ In: a run and what the ground answered. Out: `Pictures`.
 
 from __future__ import annotations
 
+import json
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from hil.groundapi import GroundApi, to_ns
 from hil.report import EngineSeries, Pictures
+from hil.rig import find_declaration
 from shared.errors import Unreachable
 
 if TYPE_CHECKING:
@@ -43,12 +45,20 @@ async def picture(run: Run, answers: Answers, api: GroundApi) -> Pictures:
     pictures.updates = [
         (to_ns(u["t"]), u["subject"].rpartition("/")[2], u["decision"], "<br>".join(u["reasons"]))
         for u in answers.updates
+        if to_ns(u["t"]) >= pictures.t0_ns  # before the first reading there is no event time
     ]
     onsets = answers.alerts[-ALERTS_DRAWN_MAX:]  # newest first: the earliest are drawn
     pictures.alerts = [(to_ns(a["onset"]), f"{a['name']} {a['esn']}") for a in onsets]
+    pictures.onset_k = _onset_k(run)
     for engine in run.scenario.tail.engines:
         pictures.engines.append(await _engine(run, answers, api, engine.position, engine.esn, span))
     return pictures
+
+
+def _onset_k(run: Run) -> float | None:
+    """The onset of the first EGT monitor of the first bundle, for the line in the plot."""
+    monitors = json.loads(find_declaration(run.scenario.bundle).read_bytes())["monitors"]
+    return next((float(m["onset"]) for m in monitors if m["output"].startswith(EGT)), None)
 
 
 async def _engine(

@@ -65,10 +65,15 @@ class Pictures:
 def write_report(path: Path, report: dict[str, Any], pictures: Pictures) -> None:
     """Write the whole page to `path`."""
     figure = _figure(pictures)
-    plot = figure.to_html(full_html=False, include_plotlyjs=True, config={"displaylogo": False})
+    plot = figure.to_html(
+        full_html=False,
+        include_plotlyjs=True,
+        config={"displaylogo": False, "displayModeBar": False},
+    )
     path.write_text(
         _PAGE.format(
             title=html.escape(str(report["scenario"]["name"])),
+            verdict=_verdict(report),
             summary=_summary(report),
             checks=_checks(report),
             plot=plot,
@@ -349,8 +354,12 @@ def _summary(report: dict[str, Any]) -> str:
         ["tail", report["tail"]],
         ["flight", ", ".join(f["flight_id"] for f in flights)],
         [
-            "samples published / in the lake",
-            " + ".join(f"{f['samples_published']:,} / {f['samples_in_lake']:,}" for f in flights),
+            "samples of the flight: published / in the lake / in named outages",
+            " + ".join(
+                f"{_n(f['samples_published'])} / {_n(f['samples_in_lake'])} / "
+                f"{_n(f['samples_in_outages'])}"
+                for f in flights
+            ),
         ],
         ["lost outside the named outage", str(sum(f["lost"] for f in report["flights"]))],
         ["alerts", ", ".join(a["name"] for f in report["flights"] for a in f["alerts"]) or "none"],
@@ -364,6 +373,18 @@ def _summary(report: dict[str, Any]) -> str:
     return _table(["", ""], rows)
 
 
+def _n(count: int | None) -> str:
+    """A count, or a dash where nobody counted."""
+    return "-" if count is None else f"{count:,}"
+
+
+def _verdict(report: dict[str, Any]) -> str:
+    failed = [check["name"] for check in report["checks"] if not check["ok"]]
+    if failed:
+        return f"<b>{len(failed)} failed:</b> {html.escape('; '.join(failed))}"
+    return "<b>Every check holds.</b>"
+
+
 def _checks(report: dict[str, Any]) -> str:
     rows = [["ok" if c["ok"] else "FAILED", c["name"], c["detail"]] for c in report["checks"]]
     return _table(["", "check", "detail"], rows)
@@ -371,7 +392,13 @@ def _checks(report: dict[str, Any]) -> str:
 
 def _updates(report: dict[str, Any]) -> str:
     rows = [
-        [u["t"], u["bundle"], u["phase"], u["decision"], "; ".join(u["reasons"])]
+        [
+            u["t"][:19] + "Z",
+            u["bundle"].rpartition("/")[2],
+            u["phase"],
+            u["decision"],
+            "; ".join(u["reasons"]),
+        ]
         for u in report["updates"]
     ]
     return _table(["event time", "bundle", "phase", "decision", "reasons"], rows)
@@ -409,11 +436,13 @@ _PAGE = """<!doctype html>
 body {{ font: 15px/1.45 system-ui, sans-serif; margin: 2rem auto; max-width: 1200px; color: #222;
 padding: 0 1rem; }}
 table {{ border-collapse: collapse; margin: .6rem 0 1.4rem; font-size: 13.5px; }}
+td:first-child {{ white-space: nowrap; }}
 td, th {{ padding: .25rem .7rem; border-bottom: 1px solid #ddd; text-align: left;
 vertical-align: top; }}
 h1 {{ font-size: 1.5rem; }} h2 {{ font-size: 1.1rem; margin-top: 2rem; }}
 </style>
 <h1>TailTwin run: {title}</h1>
+<p>{verdict}</p>
 {summary}
 <h2>What was recorded, sent and seen</h2>
 {plot}

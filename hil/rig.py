@@ -25,6 +25,7 @@ from shared.signals import load_signal_set
 
 PROFILES = Path(__file__).resolve().parent.parent / "firmware_profiles"
 MODELS = PROFILES / "models"
+MARKER = ".tailtwin-run"
 
 
 @dataclass(slots=True)
@@ -81,6 +82,8 @@ class Rig:
 
     def make_folder(self) -> None:
         """An empty folder, with the signal set of a storm in it; ConfigError while a run uses it."""
+        for name in self.bundle_names():
+            find_declaration(name)
         self.folder.parent.mkdir(parents=True, exist_ok=True)
         self._lock = (self.folder.parent / f".{self.folder.name}.lock").open("w")
         try:
@@ -91,8 +94,15 @@ class Rig:
                 "another run uses this folder", str(self.folder), "wait for it, or give --out"
             ) from None
         if self.folder.exists():
+            if any(self.folder.iterdir()) and not (self.folder / MARKER).exists():
+                self._lock.close()
+                raise ConfigError(
+                    "a folder that no run made; it would be emptied", str(self.folder),
+                    "give an empty or a new folder",
+                )  # fmt: skip
             shutil.rmtree(self.folder)
         (self.folder / "logs").mkdir(parents=True)
+        (self.folder / MARKER).write_text("made by tailtwin-hil run; the next run empties this\n")
         if self.scenario.storm:
             plain = load_signal_set(self.plain_signal_set)
             text = with_limits(plain.text.decode(), plain, self.scenario.storm)
@@ -124,6 +134,11 @@ class Rig:
     def first_targets(self) -> list[str]:
         return [self.targets[self.scenario.bundle]]
 
+    def bundle_names(self) -> list[str]:
+        """The first one and those that are offered, each once."""
+        offered = [event.bundle for event in self.scenario.event if event.bundle]
+        return list(dict.fromkeys([self.scenario.bundle, *offered]))
+
     async def edge_once(self, command: str, *rest: str) -> str:
         """Run one short command of the edge on its state folder."""
         return await run_once(
@@ -146,13 +161,11 @@ class Rig:
         return said
 
     async def _publish_bundles(self) -> None:
-        names = [self.scenario.bundle]
-        names += [e.bundle for e in self.scenario.event if e.bundle and e.bundle not in names]
         keys, bundles = self.folder / "keys", self.folder / "bundles"
         sign = program("tailtwin-sign")
         where = ("--repo", str(self.repository), "--keys", str(keys))
         await run_once(sign, "init", *where, log=self.log)
-        for name in names:
+        for name in self.bundle_names():
             declaration = find_declaration(name)
             out = await run_once(
                 sys.executable, "-P", "-m", "hil.fit", "bundle", str(declaration), "--out", str(bundles),
@@ -183,7 +196,7 @@ class Rig:
             "--device-pub", str(self.edge_state / "identity" / "device.pub"),
             "--out", str(enrolment), log=self.log,
         )  # fmt: skip
-        await self.edge_once("enrol", "--file", str(enrolment))
+        await self.edge_once("enroll", "--file", str(enrolment))
         cap = self.scenario.air_bytes_per_s
         self.air = LinkEmulator("air", mqtt_port, cap)
         self.stand = LinkEmulator("stand", nats_port)
@@ -213,7 +226,10 @@ def find_declaration(name: str) -> Path:
     """The declaration of a model in firmware_profiles/models."""
     path = MODELS / f"{name}.json"
     if not path.exists():
-        raise ConfigError(f"no model {name!r}", str(MODELS), "run `python -m hil.fit fit` first")
+        known = ", ".join(sorted(path.stem for path in MODELS.glob("*.json")))
+        raise ConfigError(
+            f"no model {name!r}", str(MODELS), f"one of {known}; `make fit` makes them"
+        )
     return path
 
 

@@ -16,6 +16,8 @@ from shared.errors import ConfigError
 from shared.phases import Phase
 from shared.topics import check_identifier
 
+SCENARIOS = Path(__file__).parent / "scenarios"
+
 
 class _Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     pass
@@ -107,13 +109,19 @@ class Scenario(_Strict, frozen=True, kw_only=True):
 
 
 def load_scenario(path: Path) -> Scenario:
-    """The scenario at `path`; ConfigError names file, key and remedy."""
+    """The scenario at `path`, or of that name; ConfigError names file, key and remedy."""
+    named = SCENARIOS / f"{path}.toml"
+    if path.name == str(path) and not path.exists() and named.exists():
+        path = named
     try:
         scenario = msgspec.convert(tomllib.loads(path.read_text()), Scenario)
     except OSError as error:
-        raise ConfigError(f"cannot read: {error.strerror}", str(path), "ls hil/scenarios") from None
+        names = " ".join(sorted(one.stem for one in SCENARIOS.glob("*.toml")))
+        raise ConfigError(
+            f"cannot read: {error.strerror}", str(path), f"a file, or one of {names}"
+        ) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, msgspec.ValidationError) as error:
-        raise ConfigError(str(error), str(path), "see hil/scenario.py for every key") from None
+        raise ConfigError(str(error), str(path), "see scenarios in docs/configuration.md") from None
     check_identifier(scenario.name, f"{path}: name")
     if not 0.1 <= scenario.rate <= 100:
         raise ConfigError("out of range", f"{path}: rate", "0.1 to 100")

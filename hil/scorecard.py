@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from hil.bus.schedule import Altered, apply_altered
-from hil.groundapi import GroundApi, to_ns
+from hil.groundapi import GroundApi, to_ns, to_text
 from hil.pictures import picture
 from hil.plant.flight import Flight, write_truth
 from hil.report import write_report
@@ -134,7 +134,8 @@ def _report(
         "tail": scenario.tail.tail,
         "flights": [_flight(p, answers, run, truth, outages, group_of) for p in answers.periods],
         "kills": [
-            {"program": k.program, "t_event": k.t_event_ns, "back_event": k.back_event_ns,
+            {"program": k.program, "t_event": to_text(k.t_event_ns),
+             "back_event": to_text(k.back_event_ns) if k.back_event_ns else None,
              "down_wall_s": k.down_wall_s} for k in log.kills
         ],
         "updates": [
@@ -227,6 +228,7 @@ def _flight(
         "oooi": manifest["oooi"] if manifest else None,
         "samples_published": score.published if score else None,
         "samples_in_lake": score.in_lake if score else None,
+        "samples_in_outages": score.in_outage if score else None,
         "records_made": made,
         "records_in_ledger": None if made is None else made - closure["records_missing"],
         "lost": score.lost if score else 0,
@@ -237,7 +239,7 @@ def _flight(
         ),
         "recorder_outages": manifest["outages"] if manifest else [],
         "kills": [
-            {"program": k.program, "t_event": k.t_event_ns} for k in run.log.kills
+            {"program": k.program, "t_event": to_text(k.t_event_ns)} for k in run.log.kills
             if manifest and to_ns(manifest["opened"]) <= k.t_event_ns <= to_ns(manifest["closed"])
         ],
         "closure": {"state": closure["state"], "revision": closure["revision"],
@@ -284,7 +286,7 @@ def _checks(
     flights = [p for p in answers.periods if p["kind"] == "flight"]
     closed = [answers.closures[p["flight"]] for p in flights]
     check("the flight is closed", len(closed) == expect.flights and all(c["state"] != "open" for c in closed),
-          ", ".join(f"{c['flight']} {c['state']}" for c in closed) or "no flight")  # fmt: skip
+          ", ".join(f"{c['flight']} {closure_words(c)}" for c in closed) or "no flight")  # fmt: skip
     missing = sum(c["records_missing"] for c in answers.closures.values())
     only_outages = all(g["kind"] == "outage" for c in answers.closures.values() for g in c["gaps"])
     check("complete but for named outages", missing == 0 and only_outages,
@@ -338,6 +340,18 @@ def _air_checks(run: Run) -> list[dict[str, Any]]:
     return checks
 
 
+def closure_words(closure: dict[str, Any]) -> str:
+    """`complete`, `complete but for 1 named outage`, or what is missing."""
+    gaps = closure["gaps"]
+    if closure["state"] == "gaps" and gaps and all(g["kind"] == "outage" for g in gaps):
+        windows = [Window(g["name"], to_ns(g["start"]), to_ns(g["end"])) for g in gaps]
+        count = len(_merge(windows))
+        return (
+            f"complete but for {count} named outage{'s' if count > 1 else ''} of {len(gaps)} groups"
+        )
+    return "still open" if closure["state"] == "open" else str(closure["state"])
+
+
 def _outage_bound(run: Run, kill: Kill, outages: list[Window]) -> tuple[bool, str]:
     """Each group's outage begins at most 1 s of journal and 0.1 s of wall clock before the kill,
     and ends when the recorder was back (each give or take a reading of that group)."""
@@ -355,8 +369,8 @@ def _outage_bound(run: Run, kill: Kill, outages: list[Window]) -> tuple[bool, st
         return False, "no outage named"
     ok = max(early) * 1e9 <= before_ns and max(late) <= WALL_SLACK_S * run.scenario.rate
     return ok, (
-        f"from {max(early):.2f} s before the kill (bound {before_ns / 1e9:.2f} s) to "
-        f"{max(late):+.2f} s after it recorded again, flight seconds, {len(early)} groups"
+        f"{len(early)} groups; lost before the kill: at most {max(early):.2f} s (bound "
+        f"{before_ns / 1e9:.2f} s), after it recorded again: {max(0.0, *late):.2f} s, flight seconds"
     )
 
 
@@ -377,9 +391,12 @@ def _span_words(run: Run, spans: list[tuple[int, int]]) -> str:
 
 
 def _gap_words(answers: Answers) -> str:
-    gaps = [g for c in answers.closures.values() for g in c["gaps"]]
-    named = sorted({f"{g['name']} ({g['cause'] or g['kind']})" for g in gaps})
-    return ", ".join(named) or "none"
+    causes: dict[str, int] = {}
+    for closure in answers.closures.values():
+        for gap in closure["gaps"]:
+            cause = gap["cause"] or gap["kind"]
+            causes[cause] = causes.get(cause, 0) + 1
+    return ", ".join(f"{n} groups {cause}" for cause, n in sorted(causes.items())) or "none"
 
 
 def _alert_key(alert: dict[str, Any]) -> str:

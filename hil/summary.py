@@ -12,6 +12,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from hil.scorecard import closure_words
+
 DETAIL_CHARS_MAX = 150
 
 
@@ -42,21 +44,23 @@ def print_summary(
         facts.add_row("alerts", f"{told['n']:,} measured; durable {told['durable_ms']} ms; "
                       f"handed to the link {told['handed_ms']} ms after the reading was sent")  # fmt: skip
     for flight in report["flights"]:
+        if flight["records_made"] is None:
+            continue  # a period that is still open: an orderly stop leaves one
         facts.add_row(
             flight["kind"],
-            f"{flight['flight_id']}: closure {flight['closure']['state']}, "
+            f"{flight['flight_id']}: {closure_words(flight['closure'])}, "
             f"{flight['records_in_ledger']} of {flight['records_made']} records",
         )
-    for update in report["updates"]:
-        reasons = f" ({'; '.join(update['reasons'])})" if update["reasons"] else ""
+    for update in reversed(report["updates"]):
+        more = len(update["reasons"]) - 1
+        reasons = f": {update['reasons'][0]}" if update["reasons"] else ""
+        reasons += f" (and {more} more)" if more > 0 else ""
         name = update["bundle"].rpartition("/")[2].removesuffix(".tar.zst")
-        facts.add_row(
-            "update", f"{update['phase']}: {name} {update['decision']}{reasons}"[:DETAIL_CHARS_MAX]
-        )
+        facts.add_row("update", f"{update['phase']}: {name} {update['decision']}{reasons}")
     facts.add_row(
         "edge",
         f"{edge['cpu_percent_of_one_core']} % of one core at {edge['speedup']:g} x, "
-        f"{edge['msgs_per_s']} msg/s, peak {edge['rss_peak_mb']} MB, "
+        f"{edge['msgs_per_s']} msg/s, peak {edge['rss_peak_mb']} MB with short-lived children, "
         f"{edge['storage_peak_mb']} MB on disk, {edge['overruns']} late ticks",
     )
     facts.add_row(
@@ -70,7 +74,7 @@ def print_summary(
     checks.add_column("what was seen", style="dim")
     for check in report["checks"]:
         mark = Text("ok", "green") if check["ok"] else Text("FAILED", "bold red")
-        checks.add_row(mark, check["name"], check["detail"][:DETAIL_CHARS_MAX])
+        checks.add_row(mark, check["name"], _short(check["detail"]))
     console.print(checks, highlight=False)
     if report["budget"]:
         console.print()
@@ -83,3 +87,10 @@ def print_summary(
     failed = sum(not check["ok"] for check in report["checks"])
     verdict = "[bold green]every check holds[/]" if not failed else f"[bold red]{failed} failed[/]"
     console.print(f"\n{verdict}   {folder / 'report.html'}   {folder / 'report.json'}")
+
+
+def _short(text: str) -> str:
+    """Whole words of a detail; report.json has all of it."""
+    if len(text) <= DETAIL_CHARS_MAX:
+        return text
+    return text[:DETAIL_CHARS_MAX].rpartition(" ")[0] + " …"

@@ -20,7 +20,7 @@ from rich.text import Text
 from hil.runlog import Sample
 
 PLAIN_PERIOD_S = 5.0
-NOTES_SHOWN = 7
+NOTES_SHOWN = 16
 
 
 class View:
@@ -75,16 +75,18 @@ class View:
             return Group(*[Text(note) for note in self._notes])
         table = Table.grid(padding=(0, 2))
         table.add_column(style="dim")
-        table.add_column(min_width=34)
-        table.add_column(style="dim")
-        table.add_column()
+        table.add_column(width=52, no_wrap=True, overflow="ellipsis")
+        table.add_column(style="dim", width=11)
+        table.add_column(width=32, no_wrap=True, overflow="ellipsis")
         edge = Text("recording", "green") if sample.alive else Text("DOWN (killed)", "bold red")
         gate = Text("open", "bold green") if sample.gate_open else Text("shut", "yellow")
-        why = "" if sample.gate_open else f"  {', '.join(sample.gate_reasons[:3])}"
+        more = len(sample.gate_reasons) - 1
+        why = f"  {sample.gate_reasons[0]}" if sample.gate_reasons and not sample.gate_open else ""
+        why += f" (+{more} more)" if why and more > 0 else ""
         link = Text(sample.link, "red" if sample.link == "none" else "green")
         alerts = Text(", ".join(sample.alerts) or "none", "bold red" if sample.alerts else "green")
         table.add_row("phase", Text(sample.phase, "bold"), "edge", edge)
-        table.add_row("gate", gate + Text(why[:60], "dim"), "link", link)
+        table.add_row("gate", gate + Text(why, "dim"), "link", link)
         table.add_row("messages/s", f"{sample.messages_per_s:,.0f}", "edge CPU",
                       f"{sample.cpu_percent:.1f} % of one core")  # fmt: skip
         table.add_row("outbox", f"{sample.outbox_records:,} records, {sample.unsafe_records:,} "

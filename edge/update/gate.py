@@ -291,10 +291,10 @@ class _Look:
         value = self._seen(role).value
         assert value is not None
         if value > high or (low is None and value < -high):
-            text = f"{role} is {value:.4g} {unit}, at most {high:g}"
+            text = f"{role} is {value:.6g} {unit}, at most {high:g}"
             yield GateReason(code, text, role, value, high)
         elif low is not None and value < low:
-            text = f"{role} is {value:.4g} {unit}, at least {low:g}"
+            text = f"{role} is {value:.6g} {unit}, at least {low:g}"
             yield GateReason(code, text, role, value, low)
 
 

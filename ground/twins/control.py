@@ -136,7 +136,7 @@ def load_tail_file(path: Path) -> TailFile:
     except OSError as error:
         raise ConfigError(f"cannot read: {error.strerror}", where, "check the path") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, msgspec.ValidationError) as error:
-        raise ConfigError(str(error), where, "see docs/ground.md") from None
+        raise ConfigError(str(error), where, "see docs/configuration.md") from None
     need_identifier(tail.operator, f"{where}: operator")
     need_identifier(tail.tail, f"{where}: tail")
     if tail.tail in SERVICES:
