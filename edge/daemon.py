@@ -55,6 +55,7 @@ from shared.errors import Corrupt, TailTwinError, Unreachable
 from shared.log import event
 from shared.messages import Alert, Notice, State, encode
 from shared.phases import Phase
+from shared.signals import pack_signal_set
 
 SLICE_WALL_S = 0.05  # half of the 0.1 s of wall clock that a kill may cost beyond the journal
 SLICE_FLIGHT_S = 0.3  # far below any age_max
@@ -412,10 +413,11 @@ class Daemon:
         signals = self._settings.signals
         mark = self._outbox.epoch.encode() + signals.sha256
         if self._outbox.get(SET_KEY) != mark:
-            # a stream of its own: it may be too big for the air link and must not hold up states
+            # a stream of its own: were it too big for the air link, it must not hold up states
             with self._outbox.transaction():
                 self._outbox.append(
-                    "state", signals.text, stream="signal-set", schema="signal-set/1",
+                    "state", pack_signal_set(signals), stream="signal-set", schema="signal-set/1",
+                    codec="zstd",
                     flight=self._periods.id, t_event_ns=self._table.t_event_ns, t_quality=TIME_NONE,
                 )  # fmt: skip
                 self._outbox.put(SET_KEY, mark)

@@ -17,6 +17,7 @@ from typing import Literal
 import msgspec
 import numpy as np
 import numpy.typing as npt
+import zstandard
 
 from shared.bounds import Count, Int32, Octet
 from shared.errors import ConfigError
@@ -205,6 +206,25 @@ def parse_signal_set(text: bytes, where: str) -> SignalSet:
         raise ConfigError(str(error)[:300], where, "see docs/signal-set.md") from None
     _check(file, where)
     return SignalSet(file, text)
+
+
+def pack_signal_set(signals: SignalSet) -> bytes:
+    """Payload of a `signal-set/1` record with codec `zstd`: small enough for every link."""
+    return zstandard.ZstdCompressor(level=19).compress(signals.text)
+
+
+def unpack_signal_set(payload: bytes, codec: str, where: str) -> SignalSet:
+    """The set of a `signal-set/1` record, plain or `zstd`; ConfigError when it is none."""
+    if codec == "zstd":
+        try:
+            if not 0 < zstandard.frame_content_size(payload) <= SET_BYTES_MAX:
+                raise ConfigError(f"no size, or over {SET_BYTES_MAX} bytes", where)
+            payload = zstandard.ZstdDecompressor().decompress(payload)
+        except zstandard.ZstdError as error:
+            raise ConfigError(f"not zstd: {error}", where) from None
+    elif codec:
+        raise ConfigError(f"unknown codec {codec[:16]!r}", where, "plain or zstd")
+    return parse_signal_set(payload, where)
 
 
 def _check(file: _File, where: str) -> None:

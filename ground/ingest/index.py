@@ -22,7 +22,7 @@ from shared.envelope import PAYLOAD_BYTES_MAX, SEQ_MAX, Envelope
 from shared.errors import ConfigError, Corrupt, Rejected
 from shared.identity import Signed
 from shared.messages import Alert, Audit, Drop, State, decode
-from shared.signals import Group, Signal, SignalSet, parse_signal_set
+from shared.signals import Group, Signal, SignalSet, unpack_signal_set
 from shared.sync.ranges import RangeSet
 from shared.topics import check_identifier
 
@@ -137,7 +137,7 @@ def _manifest(arrival: Arrival) -> Entry:
 
 
 def _signal_set(envelope: Envelope) -> Entry:
-    signal_set = parse_signal_set(envelope.payload, SET_SCHEMA)
+    signal_set = unpack_signal_set(envelope.payload, envelope.codec, SET_SCHEMA)
     row = {
         "sha256": signal_set.sha256, "name": signal_set.name, "version": signal_set.version,
         "text": signal_set.text,

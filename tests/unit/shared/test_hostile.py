@@ -29,7 +29,7 @@ from shared.messages import (
     State,
     decode,
 )
-from shared.signals import parse_signal_set
+from shared.signals import pack_signal_set, parse_signal_set, unpack_signal_set
 
 KINDS = (Ack, Alert, Audit, Drop, Hello, Kpi, Manifest, Notice, Report, State)
 NESTED = b"\x91" * 50_000
@@ -114,3 +114,17 @@ def test_a_payload_over_the_cap_is_refused_when_it_is_sealed() -> None:
             operator="O", tail="T", epoch="e", stream="block", seq=0, cls="block", flight="F",
             t_event_ns=0, t_quality=0, schema="s", codec="", payload=b"x" * (PAYLOAD_BYTES_MAX + 1),
         )  # fmt: skip
+
+
+def test_a_packed_signal_set_comes_back_and_a_bomb_does_not() -> None:
+    text = b'name = "x"\nversion = 1\nairframe = "T"\n[[group]]\nname = "g"\nrate_hz = 1\n'
+    text += b'signal = [{ name = "A", unit = "1" }]\n' + b"# filling\n" * 1000
+    signals = parse_signal_set(text, "test")
+    packed = pack_signal_set(signals)
+    assert len(packed) < len(text) // 10
+    assert unpack_signal_set(packed, "zstd", "test").sha256 == signals.sha256
+    assert unpack_signal_set(text, "", "test").sha256 == signals.sha256
+    bomb = zstandard.ZstdCompressor().compress(b" " * (2 << 20))
+    for payload, codec in ((bomb, "zstd"), (b"x", "zstd"), (packed[:-3], "zstd"), (text, "lz4")):
+        with pytest.raises(ConfigError):
+            unpack_signal_set(payload, codec, "test")
