@@ -358,7 +358,7 @@ class Daemon:
             stats = self._outbox.stats()
             state = msgspec.structs.replace(
                 core, outbox_records=stats.records, outbox_bytes=stats.bytes,
-                oldest_unsafe_ns=stats.oldest_unsafe_ns,
+                oldest_unsafe_ns=stats.oldest_unsafe_ns or None,
             )  # fmt: skip
             self._book.emit("state", encode(state), "state/1")
 
@@ -474,7 +474,7 @@ class Daemon:
             bus_open=self._source.is_open, overruns=self._overruns,
             tick_ms_max=round(self._tick_ms_max, 2), outbox_records=stats.records,
             outbox_bytes=stats.bytes, unsafe_records=sum(stats.depth.values()),
-            oldest_unsafe_event_ns=stats.oldest_unsafe_ns, bytes_up=link.bytes_up,
+            oldest_unsafe_event_ns=stats.oldest_unsafe_ns or None, bytes_up=link.bytes_up,
             alerts=self._alerts.standing(), worker=self._host.status.state, slot=self._slot,
             bundles=self._bundles,
             updates_pending=list(self._updates.pending) if self._updates else [],
