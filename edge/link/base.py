@@ -16,7 +16,7 @@ from typing import Protocol
 from shared.messages import CONTROL_BYTES_MAX
 
 CONNECT_S = 5.0  # assumption: several round trips over a slow satellite hop
-PUBLISH_S = 30.0  # a record of the whole window at the cap takes 2 s; then something is broken
+PUBLISH_S = 10.0  # a record of the whole window at the cap takes 2 s; then something is broken
 KEEPALIVE_S = 15
 IN_MESSAGES_MAX = 64  # acks and notices that wait to be read; further ones are dropped
 IN_BYTES_MAX = CONTROL_BYTES_MAX + 1024  # of one message: a control message, signed

@@ -114,9 +114,12 @@ class NatsSession:
         name = subject(self._endpoint.operator, self._endpoint.tail, leaf)
         self._unflushed += len(data)
         try:
-            await self._client.publish(name, data)
-        except (nats.errors.Error, OSError) as error:
-            raise Unreachable(f"publish failed: {error}", self._endpoint.where) from None
+            async with asyncio.timeout(
+                PUBLISH_S
+            ):  # its flusher may be dead, and then it waits for ever
+                await self._client.publish(name, data)
+        except (nats.errors.Error, OSError, TimeoutError) as error:
+            raise Unreachable(f"publish failed: {error!r}", self._endpoint.where) from None
         if leaf in URGENT or self._unflushed >= FLUSH_BYTES:
             await self.flush()
 
@@ -124,7 +127,8 @@ class NatsSession:
         """Return once the server answered that it read everything."""
         self._unflushed = 0
         try:
-            await self._client.flush(int(PUBLISH_S))
+            async with asyncio.timeout(PUBLISH_S):
+                await self._client.flush(int(PUBLISH_S))
         except (nats.errors.Error, OSError, TimeoutError) as error:
             raise Unreachable(f"flush failed: {error!r}", self._endpoint.where) from None
 

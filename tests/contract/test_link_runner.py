@@ -84,7 +84,7 @@ def test_a_backlog_reaches_the_ground_once_over_a_broker_that_dies(
         clients.append(await ground_client(server, ground))
         task = asyncio.create_task(runner.run())
         try:
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(60):
                 while len(ground.records) < 20:
                     await asyncio.sleep(0.01)
                 assert runner.status.link == name
@@ -96,6 +96,12 @@ def test_a_backlog_reaches_the_ground_once_over_a_broker_that_dies(
                 clients.append(await ground_client(server, ground))
                 while any(outbox.stats().depth.values()):
                     await asyncio.sleep(0.02)
+        except TimeoutError:
+            held = outbox.stats().depth
+            raise AssertionError(
+                f"{runner.status}, {held}, {len(ground.records)} arrived"
+            ) from None
+        else:
             assert len(ground.records) == 2 * BACKLOG
             assert runner.status.connections == 2
             assert runner.status.refused == 0
