@@ -138,15 +138,11 @@ async def _install_first(settings: object, targets: list[str]) -> list[str]:
 
 
 def _write(path: Path, data: bytes) -> None:
-    """Aside, synced, renamed; mode 0600, for identities are in it."""
+    """A file of the identity folder."""
+    from shared.files import write_durably
+
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(path.name + ".new")
-    handle = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(handle, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    aside.replace(path)
+    write_durably(path, data, private=True)
 
 
 if __name__ == "__main__":

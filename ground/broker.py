@@ -21,9 +21,10 @@ from pathlib import Path
 import nats.errors
 from nats.aio.client import Client
 
-from ground.config import GroundConfig, Paths, write_private
+from ground.config import GroundConfig, Paths
 from ground.twins.control import Control, User
 from shared.errors import ConfigError, Unreachable
+from shared.files import write_durably
 from shared.log import event
 from shared.topics import CLASSES, subject
 
@@ -106,7 +107,7 @@ def write_server_config(config: GroundConfig, paths: Paths, control: Control) ->
     for folder in (paths.nats_config.parent, paths.nats_store, paths.run, paths.logs):
         folder.mkdir(parents=True, exist_ok=True)
     text = server_config(config, paths, control.users())
-    write_private(paths.nats_config, text.encode())
+    write_durably(paths.nats_config, text.encode(), private=True)
     pid = _server_pid(paths)
     if pid:
         os.kill(pid, signal.SIGHUP)

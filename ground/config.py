@@ -7,7 +7,6 @@ key; nothing below `__main__` reads the environment.
 
 from __future__ import annotations
 
-import os
 import tomllib
 from pathlib import Path
 
@@ -153,25 +152,3 @@ def write_config(paths: Paths, config: GroundConfig) -> None:
         raise ConfigError(
             "this folder is a ground already", str(paths.config), "use it, or another folder"
         ) from None
-
-
-def write_private(path: Path, data: bytes) -> None:
-    """Replace `path` by `data`, mode 0600: aside, fsync, rename."""
-    aside = path.with_name(path.name + ".new")
-    handle = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(handle, "wb") as file:
-        os.fchmod(file.fileno(), 0o600)
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    aside.rename(path)
-    sync_folder(path.parent)
-
-
-def sync_folder(folder: Path) -> None:
-    """Make a rename or a new name in `folder` survive a power cut."""
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

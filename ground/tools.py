@@ -18,7 +18,6 @@ from ground.config import (
     Paths,
     load_config,
     write_config,
-    write_private,
 )
 from ground.database import open_reader, open_writer
 from ground.ingest.ledger import Ledger
@@ -28,6 +27,7 @@ from ground.offers import offer
 from ground.twins.control import Control, load_tail_file
 from shared.clock import SystemClock
 from shared.errors import ConfigError, Rejected
+from shared.files import write_durably
 from shared.identity import Signer, key_id
 from shared.messages import Closure
 from shared.topics import check_identifier
@@ -73,7 +73,7 @@ def enroll(paths: Paths, tail_file: Path, device_pub: Path, out: Path, *, replac
         f'user = "{user.user}"\npassword = "{user.password}"\n'
         f'ground_pub = "{signer.public.hex()}"\n'
     )
-    write_private(out, text.encode())
+    write_durably(out, text.encode(), private=True)
     write_server_config(config, paths, control)
     print(f"enrolled {tail.tail} ({tail.registration}), device key {key_id(public)}, in {out}")
 

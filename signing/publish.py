@@ -10,7 +10,6 @@ release counter only grows.
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -34,6 +33,7 @@ from tuf.api.metadata import (
 from tuf.api.serialization import DeserializationError
 
 from shared.errors import Corrupt, Rejected, Unreachable
+from shared.files import sync_folder, write_durably
 from signing.keys import KeyFolder
 from signing.verify import (
     BUNDLE_BYTES_MAX,
@@ -216,8 +216,8 @@ class Repository:
         (prefixed,) = target.get_prefixed_paths()
         path = self._targets / prefixed
         path.parent.mkdir(exist_ok=True)
-        _write_durably(path, data)
-        _sync_folder(self._targets)
+        write_durably(path, data)
+        sync_folder(self._targets)
 
     # -- metadata
 
@@ -252,7 +252,7 @@ class Repository:
         self._write("timestamp.json", _signed(timestamp, signers["timestamp"]))
 
     def _write(self, name: str, data: bytes) -> None:
-        _write_durably(self._metadata / name, data)
+        write_durably(self._metadata / name, data)
 
     def _load(self) -> _Loaded:
         """The whole chain, verified as a client would, expiry apart: a signer may be late."""
@@ -347,25 +347,6 @@ def _read(path: Path, bytes_max: int) -> bytes:
     if len(data) > bytes_max:
         raise Rejected(f"over {bytes_max} bytes", str(path), "make it smaller")
     return data
-
-
-def _write_durably(path: Path, data: bytes) -> None:
-    """Write aside, fsync, rename, fsync the folder."""
-    aside = path.with_name(f".{path.name}.{hashlib.sha256(data).hexdigest()[:8]}.tmp")
-    with aside.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    aside.replace(path)
-    _sync_folder(path.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def wall_now() -> datetime:

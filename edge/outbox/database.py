@@ -7,7 +7,6 @@ one moved; one process has the file at a time (exclusive lock, so WAL needs no s
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import resources
@@ -16,6 +15,7 @@ from pathlib import Path
 import apsw
 
 from shared.errors import Corrupt, Rejected, TailTwinError, Unreachable
+from shared.files import sync_folder
 
 SCHEMA_VERSION = 1
 APPLICATION_ID = 0x54544F42  # "TTOB"
@@ -130,12 +130,3 @@ def move_aside(path: Path, wall_ns: int) -> Path:
     suspect_mark(path).unlink(missing_ok=True)
     sync_folder(path.parent)
     return aside
-
-
-def sync_folder(folder: Path) -> None:
-    """fsync a folder, so that a new or renamed file in it survives power loss."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Protocol
 
 from shared.errors import Corrupt
+from shared.files import sync_folder
 
 
 class Disk(Protocol):
@@ -53,7 +54,7 @@ class PosixDisk:
         old.replace(new)
 
     def sync_folder(self, path: Path) -> None:
-        self._sync(path, os.O_RDONLY | os.O_DIRECTORY)
+        sync_folder(path)
 
     def sync_file(self, path: Path) -> None:
         self._sync(path, os.O_RDONLY)

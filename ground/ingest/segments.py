@@ -17,9 +17,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-from ground.config import sync_folder
 from shared.envelope import ENVELOPE_BYTES_MAX
 from shared.errors import Corrupt
+from shared.files import sync_folder
 
 MAGIC = b"TTSEG1\0\0"
 _FRAME = struct.Struct("<II")

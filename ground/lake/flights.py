@@ -21,7 +21,6 @@ import numpy.typing as npt
 from sqlalchemy import Engine, and_, case, func, select
 from sqlalchemy.dialects.sqlite import insert
 
-from ground.config import sync_folder
 from ground.ingest import schema
 from ground.ingest.index import column_of, group_of
 from ground.ingest.segments import Place, SegmentReader
@@ -30,6 +29,7 @@ from ground.twins.control import flight_files
 from shared.block import decode_block
 from shared.clock import Clock
 from shared.errors import Corrupt, Rejected, TailTwinError
+from shared.files import sync_folder
 from shared.log import event
 from shared.signals import Group, SignalSet
 

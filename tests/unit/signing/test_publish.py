@@ -141,7 +141,7 @@ def test_a_publish_cut_short_anywhere_is_as_if_it_had_not_begun(
     tmp_path: Path, repository: Repository, keys: KeyFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = repository.publish(keys, [declared(tmp_path, 1)])
-    write = signing.publish._write_durably
+    write = signing.publish.write_durably
     for cut_at in range(1, 5):
         calls = 0
 
@@ -152,10 +152,10 @@ def test_a_publish_cut_short_anywhere_is_as_if_it_had_not_begun(
                 raise KeyboardInterrupt
             write(path, data)
 
-        monkeypatch.setattr(signing.publish, "_write_durably", cut)
+        monkeypatch.setattr(signing.publish, "write_durably", cut)
         with pytest.raises(KeyboardInterrupt):
             repository.publish(keys, [declared(tmp_path, 2)])
-        monkeypatch.setattr(signing.publish, "_write_durably", write)
+        monkeypatch.setattr(signing.publish, "write_durably", write)
         assert repository.inspect() == before, f"cut at write {cut_at}"
     assert repository.publish(keys, [declared(tmp_path, 2)]).bundles[-1].release == 2
 

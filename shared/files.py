@@ -1,0 +1,35 @@
+"""Files that a power cut leaves old or new, never half.
+
+In: a path and bytes. Out: the file, durable in content and name when the call returns.
+Always holds: written aside, synced, renamed, folder synced; a private file is mode 0600 before
+its first byte is written.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+
+def write_durably(path: Path, data: bytes, *, private: bool = False) -> None:
+    """Replace `path` by `data`. private: for its owner only, whatever the umask."""
+    aside = path.with_name(f".{path.name}.tmp")
+    mode = 0o600 if private else 0o666
+    handle = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
+    with os.fdopen(handle, "wb") as file:
+        if private:
+            os.fchmod(file.fileno(), mode)
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    aside.replace(path)
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make a new name in `folder` survive a power cut."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
