@@ -14,6 +14,7 @@ from typing import Any, Literal, TypeVar
 
 import msgspec
 
+from edge.acquire.sources import SourceConfig
 from edge.update.gate import GateRule
 from shared.errors import ConfigError
 from shared.identity import Signer
@@ -22,19 +23,11 @@ from shared.signals import SignalSet, load_signal_set
 from shared.topics import check_identifier
 
 T = TypeVar("T")
+SOURCES_MAX = 16  # buses of one computer; assumption
 
 
 class _Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     pass
-
-
-class Bus(_Strict, frozen=True, kw_only=True):
-    """The on-board bus. topic: filter that covers every group."""
-
-    kind: Literal["mqtt"]
-    host: str
-    port: int
-    topic: str = "bus/#"
 
 
 class AirLink(_Strict, frozen=True, kw_only=True):
@@ -86,7 +79,7 @@ class Profile(_Strict, frozen=True, kw_only=True):
 
     name: str
     signal_set: str
-    bus: Bus
+    source: tuple[SourceConfig, ...]
     air: AirLink
     compute: ComputeProfile
     bench: bool = False
@@ -149,6 +142,7 @@ def load_profile(path: Path) -> tuple[Profile, SignalSet]:
             "only a bench may scale the flight clock", f"{path}: pace.flight_rate", "set it to 1.0"
         )
     for key, ok in {
+        "source": 1 <= len(profile.source) <= SOURCES_MAX,
         "pace.flight_rate": 0.1 <= pace.flight_rate <= 200,
         "pace.tick_s": 0.001 <= pace.tick_s <= 0.1,
         "pace.messages_per_tick_max": 1 <= pace.messages_per_tick_max <= 32_768,

@@ -15,12 +15,14 @@ import asyncio
 import logging
 import os
 import signal
+from collections import Counter
+from collections.abc import Sequence
+from functools import partial
 
 import msgspec
 
-from edge.acquire.mqtt import MqttSource
-from edge.acquire.reading import ReadingDecoder
 from edge.acquire.source import Source
+from edge.acquire.sources import make_source
 from edge.acquire.table import SignalTable
 from edge.acquire.validate import GroupValidator
 from edge.config import Settings
@@ -69,16 +71,18 @@ ALERTS_KEY, SET_KEY, OFFERS_KEY = "alerts", "signal-set", "offers"
 class Daemon:
     """One edge. `run` until SIGTERM."""
 
-    def __init__(self, settings: Settings, clock: Clock, source: Source | None = None) -> None:
+    def __init__(
+        self, settings: Settings, clock: Clock, sources: Sequence[Source] | None = None
+    ) -> None:
         self._settings, self._clock = settings, clock
         profile, tail, signals = settings.profile, settings.tail, settings.signals
         self._pace = profile.pace
         self._flight = FlightClock(clock, profile.pace.flight_rate)
         self._state = PhaseState(Phase.UNKNOWN, Confidence.NONE, None, None, None)
         # acquire → validate
-        bus = profile.bus
-        self._source: Source = source or MqttSource(bus.host, bus.port, bus.topic)
-        self._decoder = ReadingDecoder(signals)
+        self._sources = (
+            [make_source(x, signals) for x in profile.source] if sources is None else list(sources)
+        )
         # groups with an alert rule are judged on every tick, the others in slices
         self._urgent = frozenset(
             signals.group_index[signals.position[rule.signal][0].name]
@@ -147,9 +151,10 @@ class Daemon:
         self._start()
         self._tasks.start(
             {
-                "bus": self._keep_bus_open, "tick": self._ticks, "worker": self._host.run,
+                "tick": self._ticks, "worker": self._host.run,
                 "link": self._link.run, "status": self._statuses, "store": self._maintain,
                 "update": self._run_updates,
+                **{f"bus-{i}": partial(self._keep_open, x) for i, x in enumerate(self._sources)},
             }
         )  # fmt: skip
         self._tasks.spawn(self._load_live())
@@ -158,7 +163,8 @@ class Daemon:
         if self._fatal is None:
             await self._leave()
         await self._tasks.stop()
-        self._source.close()
+        for source in self._sources:
+            source.close()
         if self._fatal is not None:
             # the next start moves the damaged file aside and records under a new epoch
             event("edge.died", why=str(self._fatal), level=logging.CRITICAL)
@@ -182,13 +188,13 @@ class Daemon:
     def tick(self) -> None:
         """Empty the bus and carry what came through the whole loop."""
         now_ns = self._flight.now_ns()
-        payloads = self._source.drain(self._pace.messages_per_tick_max)
-        self._messages += len(payloads)
-        self._decoder.push(payloads)
+        for source in self._sources:
+            self._messages += source.drain(self._pace.messages_per_tick_max)
         everything = now_ns - self._slice_at_ns >= self._slice_ns
         if everything:
             self._slice_at_ns = now_ns
-        for readings in self._decoder.pull(None if everything else self._urgent):
+        due = None if everything else self._urgent
+        for readings in (batch for source in self._sources for batch in source.pull(due)):
             validator = self._validators[readings.group.name]
             values = validator.values(readings)
             quality = validator.judge(readings, values)
@@ -436,16 +442,17 @@ class Daemon:
                 due_s = end_s
             await asyncio.sleep(due_s - end_s)
 
-    async def _keep_bus_open(self) -> None:
+    async def _keep_open(self, source: Source) -> None:
         wait_s = 0.2
         while True:
-            if not self._source.is_open:
+            if not source.is_open:
                 try:
-                    await asyncio.to_thread(self._source.open, 2.0)
-                    event("bus.open")
+                    await asyncio.to_thread(source.open, 2.0)
+                    event("bus.open", bus=source.name)
                     wait_s = 0.2
                 except Unreachable as error:
-                    event("bus.unreachable", why=error.what, level=logging.WARNING)
+                    event("bus.unreachable", bus=source.name, why=error.what,
+                          level=logging.WARNING)  # fmt: skip
                     wait_s = min(2 * wait_s, BUS_RETRY_S_MAX)
             await asyncio.sleep(wait_s)
 
@@ -470,8 +477,8 @@ class Daemon:
             gate_open=self._decision.open,
             gate_reasons=[reason.text for reason in self._decision.reasons], link=link.link,
             messages=self._messages, messages_per_s=round(messages_per_s, 1),
-            samples=self._recorder.samples, refused=dict(self._decoder.refused),
-            bus_open=self._source.is_open, overruns=self._overruns,
+            samples=self._recorder.samples, refused=dict(sum((x.refused for x in self._sources), Counter())),
+            bus_open=all(x.is_open for x in self._sources), overruns=self._overruns,
             tick_ms_max=round(self._tick_ms_max, 2), outbox_records=stats.records,
             outbox_bytes=stats.bytes, unsafe_records=sum(stats.depth.values()),
             oldest_unsafe_event_ns=stats.oldest_unsafe_ns or None, bytes_up=link.bytes_up,

@@ -1,6 +1,6 @@
 """The on-board MQTT bus as a source, drained by the recorder's tick.
 
-In: a broker's address and a topic filter. Out: payloads.
+In: a broker's address and a topic filter. Out: readings.
 Always holds: no thread and no wake-up of its own; paho reads only when `drain` is called, from
 a non-blocking socket. QoS 0 and a clean session: the bus is not a store, and what it drops
 shows as a jump of the group's counter.
@@ -15,7 +15,9 @@ from typing import Any
 import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion
 
+from edge.acquire.reading import ReadingDecoder, Readings
 from shared.errors import Unreachable
+from shared.signals import SignalSet
 
 KEEPALIVE_S = 30
 MISC_PERIOD_S = 1.0  # keepalive book-keeping needs no more
@@ -24,8 +26,11 @@ MISC_PERIOD_S = 1.0  # keepalive book-keeping needs no more
 class MqttSource:
     """Implements edge.acquire.source.Source over paho-mqtt's own loop functions."""
 
-    def __init__(self, host: str, port: int, topic: str) -> None:
+    def __init__(self, host: str, port: int, topic: str, signals: SignalSet) -> None:
         self._host, self._port, self._topic = host, port, topic
+        self.name = f"mqtt://{host}:{port}"
+        self._decoder = ReadingDecoder(signals)
+        self.refused = self._decoder.refused
         self._client: paho.Client | None = None
         self._inbox: list[bytes] = []
         self._misc_at_s = 0.0
@@ -42,7 +47,7 @@ class MqttSource:
         client.connect_timeout = timeout_s
         client.on_message = self._on_message
         client.on_connect = self._on_connect
-        where = f"mqtt://{self._host}:{self._port}"
+        where = self.name
         try:
             client.connect(self._host, self._port, keepalive=KEEPALIVE_S)
             deadline_s = time.monotonic() + timeout_s
@@ -58,10 +63,10 @@ class MqttSource:
         sock.setblocking(False)  # type: ignore[call-arg, unused-ignore]
         self._client = client
 
-    def drain(self, messages_max: int) -> list[bytes]:
+    def drain(self, messages_max: int) -> int:
         client = self._client
         if client is None:
-            return []
+            return 0
         inbox = self._inbox
         before = -1
         ok = True
@@ -77,7 +82,11 @@ class MqttSource:
         if not ok:
             self.close()
         self._inbox = []
-        return inbox
+        self._decoder.push(inbox)
+        return len(inbox)
+
+    def pull(self, only: frozenset[int] | None = None) -> list[Readings]:
+        return self._decoder.pull(only)
 
     def close(self) -> None:
         client, self._client = self._client, None

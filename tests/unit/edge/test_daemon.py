@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from edge.acquire.reading import ReadingDecoder, Readings
 from edge.config import Enrolment, Settings, load_profile, load_tail
 from edge.daemon import Daemon
 from edge.outbox.store import Outbox
@@ -56,7 +57,7 @@ signal_set = "set.toml"
 [compute]
 name = "test"
 arch = "any"
-[bus]
+[[source]]
 kind = "mqtt"
 host = "127.0.0.1"
 port = 1
@@ -74,16 +75,22 @@ FLIGHT = [(PARKED, 20), (TAXI, 20), (ROLL, 10), (CLIMB, 40), (ROLLOUT, 8), (TAXI
 class FakeSource:
     """A bus that holds what the test puts on it."""
 
-    is_open = True
+    name, is_open = "fake", True
 
-    def __init__(self) -> None:
+    def __init__(self, signals: SignalSet) -> None:
         self.waiting: list[bytes] = []
+        self._decoder = ReadingDecoder(signals)
+        self.refused = self._decoder.refused
 
     def open(self, timeout_s: float) -> None: ...
 
-    def drain(self, messages_max: int) -> list[bytes]:
+    def drain(self, messages_max: int) -> int:
         out, self.waiting = self.waiting, []
-        return out
+        self._decoder.push(out)
+        return len(out)
+
+    def pull(self, only: frozenset[int] | None = None) -> list[Readings]:
+        return self._decoder.pull(only)
 
     def close(self) -> None: ...
 
@@ -102,8 +109,8 @@ class Aircraft:
             Enrolment(user="T-1", password="x", ground_pub="00" * 32), self.device, folder / "state",
         )  # fmt: skip
         (folder / "state").mkdir()
-        self.clock, self.bus, self.counter = ManualClock(), FakeSource(), 0
-        self.daemon = Daemon(settings, self.clock, self.bus)
+        self.clock, self.bus, self.counter = ManualClock(), FakeSource(self.signals), 0
+        self.daemon = Daemon(settings, self.clock, [self.bus])
         self.daemon._start()
 
     async def live(
@@ -225,7 +232,7 @@ def test_garbage_on_the_bus_stops_nothing(aircraft: Aircraft) -> None:
 
     asyncio.run(aircraft.live(FLIGHT, garbage))
     assert len(aircraft.manifests()) >= 2
-    assert aircraft.daemon._decoder.refused.total() > 1000
+    assert aircraft.bus.refused.total() > 1000
 
 
 def test_a_daemon_starts_on_a_store_that_takes_nothing_and_records_once_it_does(

@@ -1,0 +1,28 @@
+"""`tailtwin-edge run`: the daemon."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+
+from edge.commands import Commands, add_profile, add_state, command
+
+
+def add(commands: Commands) -> None:
+    parser = command(
+        commands, "run", "run the daemon until SIGTERM",
+        "tailtwin-edge run --profile acms.toml --state /var/lib/tailtwin",
+    )  # fmt: skip
+    add_profile(parser)
+    add_state(parser)
+    parser.set_defaults(act=_run)
+
+
+def _run(args: argparse.Namespace) -> int:
+    from edge.config import load_settings
+    from edge.daemon import run
+    from shared.log import setup
+
+    settings = load_settings(args.profile, args.state)
+    setup("edge", settings.profile.log_level)
+    return asyncio.run(run(settings))
