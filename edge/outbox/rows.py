@@ -40,6 +40,15 @@ def event_time_ns(db: apsw.Connection, number: int) -> int:
     return t_event_ns
 
 
+def sizes(db: apsw.Connection, stream: Stream, low: int, high: int) -> list[tuple[int, int]]:
+    """(seq, bytes) of the records of [low, high)."""
+    found = db.execute(
+        "SELECT id, size FROM record WHERE id >= ? AND id < ? ORDER BY id",
+        (stream.record_id(low), stream.record_id(high)),
+    )
+    return [(number & SEQ_MASK, size) for number, size in found]
+
+
 def waiting(db: apsw.Connection, stream: Stream, cursor: int, limit: int) -> list[tuple[int, Held]]:
     """(born, record) of at most `limit` records from `cursor` on that are not received."""
     return [

@@ -287,6 +287,21 @@ class Outbox:
         stream = self._streams.all.get((held.epoch, held.stream))
         if stream is None or held.seq in stream.received:
             return None
+        return self.sealed(held)
+
+    def records(self) -> Iterator[Held]:
+        """Every record held, those that the ground has too: what a copy is made from."""
+        for stream in list(self._streams.all.values()):
+            for low, high in list(stream.held):
+                with typed_errors(self.path):
+                    for seq, size in rows.sizes(self._db, stream, low, high):
+                        yield Held(stream.epoch, stream.name, seq, stream.cls, size)
+
+    def sealed(self, held: Held) -> bytes | None:
+        """Sealed bytes of a record, received or not; None when it is not held."""
+        stream = self._streams.all.get((held.epoch, held.stream))
+        if stream is None:
+            return None
         with typed_errors(self.path):
             return rows.sealed(self._db, stream.record_id(held.seq))
 
