@@ -21,6 +21,7 @@ from functools import partial
 
 import msgspec
 
+from edge.acquire.redundant import Redundancy
 from edge.acquire.source import Source
 from edge.acquire.sources import make_source
 from edge.acquire.table import SignalTable
@@ -89,9 +90,10 @@ class Daemon:
             for rule in signals.exceedances
         )
         self._slice_ns = round(min(SLICE_WALL_S * profile.pace.flight_rate, SLICE_FLIGHT_S) * 1e9)
-        self._slice_at_ns = 0
+        self._slice_at_ns = self._seen_ns = self._seen_next_ns = 0
         self._validators = {group.name: GroupValidator(group) for group in signals.groups}
         self._table = SignalTable(signals)
+        self._redundancy = Redundancy(signals, self._table)
         # flight phase, and the gate
         self._situation = Situation(signals, self._table)
         self._phases = PhaseMachine()
@@ -192,12 +194,15 @@ class Daemon:
             self._messages += source.drain(self._pace.messages_per_tick_max)
         everything = now_ns - self._slice_at_ns >= self._slice_ns
         if everything:
+            # what waits since the last slice may be older than what came on urgent groups
+            self._seen_ns, self._seen_next_ns = self._seen_next_ns, self._table.t_event_ns
             self._slice_at_ns = now_ns
         due = None if everything else self._urgent
         for readings in (batch for source in self._sources for batch in source.pull(due)):
             validator = self._validators[readings.group.name]
             values = validator.values(readings)
-            quality = validator.judge(readings, values)
+            quality = validator.judge(readings, values, self._seen_ns)
+            quality = self._redundancy.judge(readings, values, quality, now_ns)
             self._table.update(readings, values, quality, now_ns)
             self._trigger = (readings.group.name, int(readings.counter[-1]))
             self._book.keep_on(self._recorder.add, readings, quality, now_ns)

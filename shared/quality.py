@@ -31,6 +31,7 @@ class Reason(IntEnum):
     STUCK = 7
     SPIKE = 8
     UNPOWERED = 9
+    PARITY = 10
 
 
 def code(quality: Quality, reason: Reason = Reason.NONE) -> int:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import tomllib
+from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
@@ -32,6 +33,7 @@ SET_BYTES_MAX = 1 << 20
 
 # Status byte of one signal in a bench reading (the SSM of ARINC 429, mapped).
 STATUS_NORMAL, STATUS_NO_DATA, STATUS_FAILURE, STATUS_TEST = 0, 1, 2, 3
+STATUS_PARITY, STATUS_ABSENT = 4, 5  # a word of wrong parity; no word in this row
 
 # The roles that phase, flight and gate understand; a set binds those it has to its signals.
 ROLES = (
@@ -68,6 +70,13 @@ class Signal(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     sdi: str = ""
     source_priority: Octet = 1
     redundant_of: str = ""
+    """Name of the first of its family, which measures the same in the same unit."""
+    disagree_max: float | None = None
+    """Largest plausible difference within its family, in `unit`; the largest declared counts."""
+    stuck_s: float | None = None
+    """A value that has not changed for longer is `suspect(stuck)`; for what never rests."""
+    spike_min: float | None = None
+    """Judge spikes (Hampel, 7 samples); smaller than this, in `unit`, is none."""
     calibration: tuple[tuple[float, float], ...] = ()
     criticality: Literal["info", "monitor", "gate"] = "info"
     confidentiality: Literal["engineering", "fdm"] = "engineering"
@@ -180,6 +189,17 @@ class SignalSet:
         group, index = self.position[name]
         return group.signal[index]
 
+    @cached_property
+    def families(self) -> dict[str, tuple[str, ...]]:
+        """By signal that has redundant ones: all of its family, by `source_priority`."""
+        found: dict[str, list[Signal]] = {}
+        for group in self.groups:
+            for signal in group.signal:
+                if first := signal.redundant_of:
+                    found.setdefault(first, [self.signal(first)]).append(signal)
+        ordered = [sorted(f, key=lambda s: s.source_priority) for f in found.values()]
+        return {s.name: tuple(x.name for x in family) for family in ordered for s in family}
+
     @property
     def signal_count(self) -> int:
         return len(self.position)
@@ -258,8 +278,12 @@ def _check(file: _File, where: str) -> None:
                 low = 2 / group.rate_hz
                 need(low <= signal.age_max_s <= max(3.0, low), "age_max_s out of range", key,
                      "at least two periods, at most 3 s")  # fmt: skip
+            for name in ("rate_max", "disagree_max", "stuck_s", "spike_min"):
+                limit = getattr(signal, name)
+                need(limit is None or limit > 0, f"{name} must be above 0", key, "leave it out")
             need(signal.encoding != "enum" or bool(signal.enum), "enum without names", key,
                  'enum = { off = 0, on = 1 }')  # fmt: skip
+    _check_redundancy(file, need)
     for role, name in file.roles.items():
         need(role in ROLES, "unknown role", f"roles.{role}", "one of " + ", ".join(ROLES))
         need(name in seen, f"no signal {name!r}", f"roles.{role}", "name a signal of this set")
@@ -272,3 +296,20 @@ def _check(file: _File, where: str) -> None:
         need(rule.signal in seen, f"no signal {rule.signal!r}", key, "name a signal of this set")
         ordered = rule.clear < rule.onset if rule.direction == "high" else rule.clear > rule.onset
         need(ordered, "no hysteresis between onset and clear", key, "clear inside onset")
+
+
+def _check_redundancy(file: _File, need: Callable[[bool, str, str, str], None]) -> None:
+    """A redundant signal names the first of its family, which is not redundant itself."""
+    known = {signal.name: signal for group in file.group for signal in group.signal}
+    for signal in known.values():
+        if signal.redundant_of:
+            key = f"signal {signal.name!r}"
+            first = known.get(signal.redundant_of)
+            need(first is not None, f"no signal {signal.redundant_of!r}", f"{key}: redundant_of",
+                 "name a signal of this set")  # fmt: skip
+            assert first is not None
+            need(first is not signal and not first.redundant_of,
+                 f"{first.name!r} is redundant itself", f"{key}: redundant_of",
+                 "name the first of the family")  # fmt: skip
+            need(first.unit == signal.unit, f"{signal.unit!r} against {first.unit!r}",
+                 f"{key}: redundant_of", "give both in one unit")  # fmt: skip

@@ -19,6 +19,7 @@ from shared.signals import SignalSet
 NEVER_NS = -(1 << 62)
 JUMP_NS = 60_000_000_000  # one wrong reading must not carry the aircraft's time away
 JUMP_READINGS = 5
+ABSENT = code(Quality.BAD, Reason.STALE)  # of a sample for which its row has no word
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +57,7 @@ class SignalTable:
         self._latency_ns = np.array(
             [round(s.latency_s * 1e9) for g in signals.groups for s in g.signal]
         )
+        self._family = signals.families
         self._last_t_ns: dict[str, int] = {}
         self.t_event_ns = 0
         """Newest event time seen on any group, but for jumps that nothing confirmed yet."""
@@ -76,9 +78,24 @@ class SignalTable:
         self._last_t_ns[name] = t_ns
         start = self._start[name]
         part = slice(start, start + len(readings.group.signal))
-        self.value[part], self.quality[part] = values[-1], quality[-1]
-        self.arrival_ns[part] = now_ns
+        if (quality[-1] == ABSENT).any():
+            self._take_present(start, values, quality, now_ns)
+        else:
+            self.value[part], self.quality[part] = values[-1], quality[-1]
+            self.arrival_ns[part] = now_ns
         self._follow(t_ns)
+
+    def _take_present(
+        self, start: int, values: npt.NDArray[np.float64], quality: npt.NDArray[np.uint8],
+        now_ns: int,
+    ) -> None:  # fmt: skip
+        """Of each signal the last row in which it came; one that did not come only ages."""
+        came = quality != ABSENT
+        columns = np.flatnonzero(came.any(axis=0))
+        last = len(came) - 1 - np.argmax(came[::-1, columns], axis=0)
+        self.value[start + columns] = values[last, columns]
+        self.quality[start + columns] = quality[last, columns]
+        self.arrival_ns[start + columns] = now_ns
 
     def _follow(self, t_ns: int) -> None:
         """Event time goes on with the readings; a jump is believed once several agree on it."""
@@ -99,7 +116,16 @@ class SignalTable:
         return fresh
 
     def observe(self, name: str, now_ns: int) -> Observation:
-        """One signal as of `now_ns`."""
+        """One signal as of `now_ns`; of redundant ones the first, by priority, that is usable."""
+        seen = self._observe(name, now_ns)
+        for other in self._family.get(name, ()):
+            if seen.value is not None:
+                break
+            instead = self._observe(other, now_ns)
+            seen = instead if instead.value is not None else seen
+        return seen
+
+    def _observe(self, name: str, now_ns: int) -> Observation:
         i = self.index[name]
         if self.arrival_ns[i] == NEVER_NS:
             return UNSEEN
