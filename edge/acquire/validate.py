@@ -13,6 +13,7 @@ the raw value; spikes by the Hampel identifier (F. R. Hampel, JASA 69, 1974) ove
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import nullcontext
 
 import numpy as np
 import numpy.typing as npt
@@ -66,7 +67,7 @@ class GroupValidator:
 
     def __init__(self, group: Group) -> None:
         signals = group.signal
-        self._k, self._period_ns = len(signals), group.period_ns
+        self._k = len(signals)
         self._int = ~group.is_f64
         self._all_int = bool(self._int.all())
         limits = np.array([_range(s) for s in signals])
@@ -75,14 +76,14 @@ class GroupValidator:
         # half an LSB of slack: a limit that is no multiple of the LSB must not refuse itself
         slack = np.where(self._int, self._scale / 2, 0.0)
         self._low, self._high = limits[:, 0] - slack, limits[:, 1] + slack
-        self._rated = _columns(s.rate_max is not None for s in signals)
-        self._rate = np.array([s.rate_max for s in signals if s.rate_max is not None])
-        self._rate_slack = 2 * slack[self._rated]
+        self._is_rated = any(s.rate_max is not None for s in signals)
+        self._rate = np.array([np.inf if s.rate_max is None else s.rate_max for s in signals]) / 1e9
+        self._rate_slack = 2 * slack
         self._age_max_ns = np.array([group.age_max_ns(s) for s in signals])
         self._age_least_ns = int(self._age_max_ns.min())
         self._stuck = _Stuck(signals)
         self._spikes = _Spikes(signals)
-        self._last_value: Values | None = None
+        self._last_value = np.zeros(self._k)
         self._last_usable = np.zeros(self._k, bool)
         self._last_t_ns = 0
 
@@ -112,10 +113,10 @@ class GroupValidator:
             quality[t_ns[:, None] < seen_ns - self._age_max_ns] = SUSPECT_LATE
         self._stuck.judge(t_ns, values, quality)
         self._spikes.judge(values, usable, quality)
-        if len(self._rated):
+        if self._is_rated:
             fast = self._too_fast(t_ns, values, usable)
-            if fast.any():
-                quality[:, self._rated] = np.where(fast, SUSPECT_RATE, quality[:, self._rated])
+            if fast is not None:
+                quality[fast] = SUSPECT_RATE
         inside = (values >= self._low) & (values <= self._high)  # false for a NaN
         if not inside.all():
             quality[~inside] = BAD_RANGE
@@ -127,24 +128,22 @@ class GroupValidator:
         self._last_usable = usable[-1]
         return quality
 
-    def _too_fast(self, t_ns: npt.NDArray[np.int64], values: Values, usable: Flags) -> Flags:
-        """True where a sample moved faster than `rate_max` since the one before it."""
-        rated = self._rated
-        value, can = values[:, rated], usable[:, rated]
-        moved, both = np.zeros_like(value), np.zeros(value.shape, bool)
-        step_s = np.empty(len(t_ns))
-        np.abs(value[1:] - value[:-1], out=moved[1:])
-        both[1:] = can[1:] & can[:-1]
-        step_s[1:] = (t_ns[1:] - t_ns[:-1]) / 1e9
-        if self._last_value is None:
-            step_s[0] = self._period_ns / 1e9
-        else:
-            moved[0] = np.abs(value[0] - self._last_value[rated])
-            both[0] = can[0] & self._last_usable[rated]
-            step_s[0] = (int(t_ns[0]) - self._last_t_ns) / 1e9
+    def _too_fast(self, t_ns: npt.NDArray[np.int64], values: Values, usable: Flags) -> Flags | None:
+        """True where a sample moved faster than `rate_max` since the one before it; None is
+        nowhere."""
+        moved, step_s = np.empty_like(values), np.empty((len(t_ns), 1))
+        with nullcontext() if self._all_int else np.errstate(invalid="ignore"):
+            np.subtract(values[1:], values[:-1], out=moved[1:])
+            np.subtract(values[0], self._last_value, out=moved[0])
+        np.abs(moved, out=moved)
+        np.subtract(t_ns[1:], t_ns[:-1], out=step_s[1:, 0])
+        step_s[0] = int(t_ns[0]) - self._last_t_ns
         # a clock that stands or goes back proves nothing about a rate
         step_s[step_s <= 0] = np.inf
-        fast: Flags = both & (moved > step_s[:, None] * self._rate + self._rate_slack)
+        fast: Flags = moved > step_s * self._rate + self._rate_slack
+        if not fast.any():
+            return None
+        fast &= usable & np.concatenate((self._last_usable[None], usable[:-1]))
         return fast
 
 
