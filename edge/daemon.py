@@ -21,11 +21,9 @@ from functools import partial
 
 import msgspec
 
-from edge.acquire.redundant import Redundancy
 from edge.acquire.source import Source
 from edge.acquire.sources import make_source
 from edge.acquire.table import SignalTable
-from edge.acquire.validate import GroupValidator
 from edge.config import Settings
 from edge.flight.flights import Transition
 from edge.flight.phase import Confidence, PhaseMachine, PhaseState
@@ -36,14 +34,13 @@ from edge.logbook import Logbook, Now
 from edge.models.admission import AdmissionResult, admit
 from edge.models.alerts import AlertBook
 from edge.models.deviations import Deviations
-from edge.models.exceedances import Exceedances
 from edge.models.host import HostTimes, ModelHost
 from edge.models.means import StepMeans
 from edge.models.step import ModelStep
 from edge.outbox.store import Outbox, RecordRef
 from edge.periods import PeriodKeeper, restore_landing
+from edge.pipeline import Pipeline
 from edge.recorder import Recorder
-from edge.reports import ReportCollector
 from edge.situation import Situation
 from edge.tasks import Tasks
 from edge.update.child import still_trusted
@@ -90,10 +87,8 @@ class Daemon:
             for rule in signals.exceedances
         )
         self._slice_ns = round(min(SLICE_WALL_S * profile.pace.flight_rate, SLICE_FLIGHT_S) * 1e9)
-        self._slice_at_ns = self._seen_ns = self._seen_next_ns = 0
-        self._validators = {group.name: GroupValidator(group) for group in signals.groups}
+        self._slice_at_ns = 0
         self._table = SignalTable(signals)
-        self._redundancy = Redundancy(signals, self._table)
         # flight phase, and the gate
         self._situation = Situation(signals, self._table)
         self._phases = PhaseMachine()
@@ -113,12 +108,12 @@ class Daemon:
             profile.compute.models, settings.esn_by_position,
             HostTimes(deadline_s=profile.pace.model_deadline_s),
         )  # fmt: skip
-        self._means = StepMeans(signals, ())
         self._alerts = AlertBook()
-        self._exceedances = Exceedances(signals, self._alerts)
+        self._pipeline = Pipeline(
+            signals, self._table, self._recorder, self._alerts, self._book.keep_on
+        )
         self._deviations = Deviations(self._alerts)
         self._kpis = KpiCollector(profile.pace.kpi_step_s, profile.pace.kpi_window_s)
-        self._reports = ReportCollector(signals)
         # link
         self._link = LinkRunner(
             settings, self._outbox, clock, phase=lambda: self._state.phase,
@@ -133,7 +128,6 @@ class Daemon:
         self._turning: Transition | None = None
         """The end of a period that was decided and is not committed yet."""
         self._look_at_ns = self._step_at_ns = self._state_at_ns = 0
-        self._trigger: tuple[str, int] | None = None
         self._messages = self._overruns = 0
         self._tick_ms_max = 0.0
         self._status_file = StatusFile(settings.state_dir / "status.json")
@@ -194,26 +188,11 @@ class Daemon:
             self._messages += source.drain(self._pace.messages_per_tick_max)
         everything = now_ns - self._slice_at_ns >= self._slice_ns
         if everything:
-            # what waits since the last slice may be older than what came on urgent groups
-            self._seen_ns, self._seen_next_ns = self._seen_next_ns, self._table.t_event_ns
+            self._pipeline.begin_slice()
             self._slice_at_ns = now_ns
         due = None if everything else self._urgent
-        for readings in (batch for source in self._sources for batch in source.pull(due)):
-            validator = self._validators[readings.group.name]
-            values = validator.values(readings)
-            quality = validator.judge(readings, values, self._seen_ns)
-            quality = self._redundancy.judge(readings, values, quality, now_ns)
-            self._table.update(readings, values, quality, now_ns)
-            self._trigger = (readings.group.name, int(readings.counter[-1]))
-            self._book.keep_on(self._recorder.add, readings, quality, now_ns)
-            self._means.add(readings.group.name, values, quality)
-            self._reports.add(readings, values, quality)
-            self._tell(
-                self._exceedances.judge(
-                    readings.group.name, readings.t_ns, readings.counter, values, quality,
-                    self._state.phase,
-                )
-            )  # fmt: skip
+        for source in self._sources:
+            self._tell(self._pipeline.take(source.pull(due), now_ns, self._state.phase))
         if now_ns - self._look_at_ns >= LOOK_S * 1e9:
             self._look_at_ns = now_ns
             self._look(now_ns)
@@ -227,7 +206,7 @@ class Daemon:
         """Phase, period and gate, five times a second."""
         self._state = self._phases.step(now_ns, self._situation.phase_inputs(now_ns))
         phase, t_ns = self._state.phase, self._table.t_event_ns
-        for report in self._reports.step(phase.value, t_ns):
+        for report in self._pipeline.reports.step(phase.value, t_ns):
             self._book.emit("report", encode(report), "report/1")
         if self._turning is None and t_ns:
             self._turning = self._periods.machine.step(self._state, t_ns)
@@ -251,8 +230,8 @@ class Daemon:
     # -- models and alerts
 
     async def _step_models(self) -> None:
-        values = self._means.take()
-        steps = await self._host.step(self._table.t_event_ns, values, self._trigger)
+        values = self._pipeline.means.take()
+        steps = await self._host.step(self._table.t_event_ns, values, self._pipeline.trigger)
         for step in steps or ():
             self._take_step(step)
 
@@ -299,7 +278,7 @@ class Daemon:
         """Make the worker use a set; what stands against it."""
         why = await self._host.load([(live.path(b), b.sha256) for b in live.bundles])
         self._slot, self._bundles, self._muted = live.slot, live.labels(), live.muted or why
-        self._means = StepMeans(self._settings.signals, self._host.signals)
+        self._pipeline.means = StepMeans(self._settings.signals, self._host.signals)
         return [why] if why else []
 
     # -- update

@@ -1,0 +1,68 @@
+"""The pipeline: what happens to every batch of readings, aboard and in a replay alike.
+
+In: batches of one group, as sources give them. Out: the signal table, the recorder's journal and
+blocks, means for the models, report accumulators, and the alerts that a batch causes.
+Always holds: a batch is recorded with its quality whatever was found in it; a store that refuses
+stops nothing (`keep_on`); there is no work per reading, only per batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from edge.acquire.reading import Readings
+from edge.acquire.redundant import Redundancy
+from edge.acquire.table import SignalTable
+from edge.acquire.validate import GroupValidator
+from edge.models.alerts import AlertBook
+from edge.models.exceedances import Exceedances
+from edge.models.means import StepMeans
+from edge.recorder import Recorder
+from edge.reports import ReportCollector
+from shared.messages import Alert
+from shared.phases import Phase
+from shared.signals import SignalSet
+
+
+class Pipeline:
+    """validate → table → recorder → means → reports → exceedances."""
+
+    def __init__(
+        self, signals: SignalSet, table: SignalTable, recorder: Recorder, alerts: AlertBook,
+        keep_on: Callable[..., None],
+    ) -> None:  # fmt: skip
+        """keep_on: calls its first argument with the others, whatever the store refuses."""
+        self._validators = {group.name: GroupValidator(group) for group in signals.groups}
+        self._redundancy = Redundancy(signals, table)
+        self._exceedances = Exceedances(signals, alerts)
+        self._table, self._recorder, self._keep_on = table, recorder, keep_on
+        self._seen_ns = self._seen_next_ns = 0
+        self.means = StepMeans(signals, ())
+        """Of the signals that the loaded models use; replaced when models are."""
+        self.reports = ReportCollector(signals)
+        self.trigger: tuple[str, int] | None = None
+        """Group and bus counter of the newest reading."""
+
+    def begin_slice(self) -> None:
+        """Every group is about to be taken: what waits since the last slice may be older than
+        what came on urgent groups in between."""
+        self._seen_ns, self._seen_next_ns = self._seen_next_ns, self._table.t_event_ns
+
+    def take(self, batches: Iterable[Readings], now_ns: int, phase: Phase) -> list[Alert]:
+        """Carry batches that arrived at `now_ns` of the flight clock through; what they raise."""
+        alerts: list[Alert] = []
+        for readings in batches:
+            group = readings.group.name
+            validator = self._validators[group]
+            values = validator.values(readings)
+            quality = validator.judge(readings, values, self._seen_ns)
+            quality = self._redundancy.judge(readings, values, quality, now_ns)
+            self._table.update(readings, values, quality, now_ns)
+            self.trigger = (group, int(readings.counter[-1]))
+            self._keep_on(self._recorder.add, readings, quality, now_ns)
+            self.means.add(group, values, quality)
+            self.reports.add(readings, values, quality)
+            alerts += self._exceedances.judge(
+                group, readings.t_ns, readings.counter, values, quality, phase
+            )
+        return alerts
