@@ -34,6 +34,14 @@ class ModelBounds(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     loads at 200 MB and touches under 50."""
     admission_cpu_s: Positive = 10
     admission_deadline_s: Annotated[float, Meta(gt=0, le=600)] = 30.0
+    operations_max: Positive = 50_000_000
+    """Multiplications and other element operations of one step of one bundle, counted from its
+    shapes: about 50 ms on one core of 1 GFLOP/s, an assumption."""
+    worker_growth_mb: Positive = 48
+    """Resident memory of the worker over what it had when its set was loaded; beyond it the
+    worker is started again."""
+    seccomp_required: bool = True
+    """Where the kernel cannot filter system calls, no model runs; false runs them without."""
 
 
 class ComputeProfile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -99,8 +99,12 @@ def decide(stage: str, data: bytes, bounds: ModelBounds) -> AdmissionResult:
         reasons = examine(files.model, bundle, bounds)
     else:
         from edge.models.selftest import reproduce  # here, for the same reason: onnxruntime
+        from edge.models.session import FusedSession
 
-        reasons = reproduce(files, selftest)
+        try:
+            reasons = reproduce(FusedSession([files]), [selftest])
+        except Exception as error:  # onnxruntime raises its own unrelated types
+            reasons = [f"no session: {str(error)[:200]}"]
     return AdmissionResult(
         not reasons, reasons, files.sha256, bundle.name, bundle.version, bundle.release
     )

@@ -1,7 +1,7 @@
 """Limits that a child process puts on itself before it reads a byte from outside.
 
-In: bounds. Always holds afterwards: no core file, no new privileges, bounded address space; the
-process dies with its parent.
+In: bounds. Always holds after `confine`: no core file, no new privileges, bounded address space;
+the process dies with its parent. After `seal`: only the system calls of edge.models.seccomp.
 """
 
 from __future__ import annotations
@@ -10,6 +10,10 @@ import ctypes
 import os
 import resource
 import signal
+import sys
+
+from edge.models.seccomp import install
+from shared.errors import Unreachable
 
 _PR_SET_PDEATHSIG, _PR_SET_NO_NEW_PRIVS = 1, 38  # linux/prctl.h
 
@@ -39,3 +43,15 @@ def confine(
         resource.setrlimit(resource.RLIMIT_CPU, (cpu_s, cpu_s))
     if file_bytes is not None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (file_bytes, file_bytes))
+
+
+def seal(required: bool) -> None:
+    """Give up every system call but those of computing, once all imports are done.
+
+    required: end here where the kernel cannot filter; else go on without.
+    """
+    try:
+        install()
+    except Unreachable as error:
+        if required:
+            sys.exit(f"{error.what}; {error.remedy}")

@@ -13,21 +13,39 @@ from shared.errors import Rejected
 from shared.profile import ModelBounds
 
 FRAME_BYTES_MAX = 1 << 20
+ALL_RATES = 0.0
+
+
+class Named(msgspec.Struct, frozen=True, array_like=True):
+    """One bundle file of a set: its name, and what its bytes must be."""
+
+    name: str
+    sha256: str
+    size: int
 
 
 class Load(msgspec.Struct, frozen=True, array_like=True, tag="load"):
-    """Replace the set: (path, sha-256 in hex) of each bundle file."""
+    """Replace the set. The bytes of the files follow the frame, in order, and nothing else."""
 
     seq: int
-    bundles: list[tuple[str, str]]
+    bundles: list[Named]
     bounds: ModelBounds
 
 
+class Rows(msgspec.Struct, frozen=True, array_like=True):
+    """Inputs of one bundle. usable: one byte a row, 0 where the row is not a real one and keeps
+    its states; empty when all are."""
+
+    inputs: bytes
+    usable: bytes = b""
+
+
 class Step(msgspec.Struct, frozen=True, array_like=True, tag="step"):
-    """Inputs of each bundle, in the order of the set."""
+    """One step of the bundles of a rate (Hz), or of all of them, in the order of the set."""
 
     seq: int
-    inputs: list[bytes]
+    rate_hz: float
+    rows: list[Rows]
 
 
 class Loaded(msgspec.Struct, frozen=True, array_like=True, tag="loaded"):
@@ -38,10 +56,11 @@ class Loaded(msgspec.Struct, frozen=True, array_like=True, tag="loaded"):
 
 
 class Stepped(msgspec.Struct, frozen=True, array_like=True, tag="stepped"):
-    """Answer to Step."""
+    """Answer to Step. restarted: (place in `outputs`, row) whose states were not finite."""
 
     seq: int
     outputs: list[bytes]
+    restarted: list[tuple[int, int]] = []
 
 
 _requests: msgspec.msgpack.Decoder[Load | Step] = msgspec.msgpack.Decoder(Load | Step)

@@ -1,41 +1,68 @@
-"""The self-test: does a session reproduce the vectors that came with the bundle?
+"""The self-test: does a session reproduce the vectors that came with its bundles?
 
-In: an unpacked bundle whose graph was examined. Out: the reasons against it.
-Always holds: every output of every step is finite and within its tolerance, and a tolerance
-wider than the output's own step is refused. Imports onnxruntime: child process only.
+In: a session and the vectors of each bundle in it. Out: the reasons against it.
+Always holds: every output of every step is finite and within its tolerance, no state is ever
+other than finite, and a tolerance wider than the output's own step is refused; the session's
+states are initial afterwards. Imports onnxruntime: child process only.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
-from edge.models.session import ModelSession
-from shared.bundle import BundleFiles, SelfTest
+from edge.models.session import Float32, FusedSession
+from shared.bundle import Bundle, SelfTest
 
 
-def reproduce(files: BundleFiles, selftest: SelfTest) -> list[str]:
-    """Run the vectors in order, from the initial states."""
-    bundle = files.bundle
-    for output, tolerance in zip(bundle.outputs, selftest.tolerance, strict=True):
-        if not 0 < tolerance <= output.lsb:
-            return [f"self-test tolerance of {output.name} is not within its step"]
-    try:
-        session = ModelSession(files)
-    except Exception as error:  # onnxruntime raises its own unrelated types
-        return [f"no session: {str(error)[:200]}"]
-    count = len(bundle.instances)
-    inputs = np.frombuffer(selftest.inputs, "<f4").reshape(selftest.steps, count, -1)
-    wanted = np.frombuffer(selftest.outputs, "<f4").reshape(selftest.steps, count, -1)
-    got = np.empty_like(wanted)
-    for i in range(selftest.steps):
-        session.inputs[:] = inputs[i]
-        session.step()
-        got[i] = session.outputs
+def reproduce(session: FusedSession, selftests: Sequence[SelfTest]) -> list[str]:
+    """Run the vectors of all bundles side by side, in order, from the initial states.
+
+    A bundle with fewer steps than the others stays at its last inputs, and is not judged then.
+    """
+    against = [
+        f"self-test tolerance of {output.name} is not within its step"
+        for bundle, selftest in zip(session.bundles, selftests, strict=True)
+        for output, tolerance in zip(bundle.outputs, selftest.tolerance, strict=True)
+        if not 0 < tolerance <= output.lsb
+    ]
+    if against:
+        return against
+    vectors = [_vectors(*pair) for pair in zip(session.bundles, selftests, strict=True)]
+    session.reset()
+    for step in range(max(len(inputs) for inputs, _ in vectors)):
+        for view, (inputs, _) in zip(session.inputs, vectors, strict=True):
+            view[:] = inputs[min(step, len(inputs) - 1)]
+        restarted = session.step()
+        for i, (inputs, wanted) in enumerate(vectors):
+            if step < len(inputs):
+                row = next((row for bundle, row in restarted if bundle == i), None)
+                if row is not None:
+                    esn = session.bundles[i].instances[row].esn
+                    return [f"self-test: a state of ESN {esn} is not finite after step {step}"]
+                against = _compare(session.bundles[i], selftests[i], step, wanted[step],
+                                   session.outputs[i])  # fmt: skip
+                if against:
+                    return against
+    session.reset()
+    return []
+
+
+def _vectors(bundle: Bundle, selftest: SelfTest) -> tuple[Float32, Float32]:
+    shape = (selftest.steps, len(bundle.instances), -1)
+    inputs = np.frombuffer(selftest.inputs, "<f4").reshape(shape)
+    return inputs, np.frombuffer(selftest.outputs, "<f4").reshape(shape)
+
+
+def _compare(
+    bundle: Bundle, selftest: SelfTest, step: int, wanted: Float32, got: Float32
+) -> list[str]:
     close = np.isfinite(got) & (np.abs(got - wanted) <= np.array(selftest.tolerance))
     if close.all():
         return []
-    step, row, column = (int(x[0]) for x in np.nonzero(~close))
+    row, column = (int(x[0]) for x in np.nonzero(~close))
     return [
         f"self-test: {bundle.outputs[column].name} of ESN {bundle.instances[row].esn} at step "
-        f"{step} is {got[step, row, column]:g}, want {wanted[step, row, column]:g}"
+        f"{step} is {got[row, column]:g}, want {wanted[row, column]:g}"
     ]

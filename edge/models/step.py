@@ -8,7 +8,7 @@ not made for, gives NaN for that engine and a reason; other engines are not touc
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from shared.bundle import Bundle
 
+_RESTARTED = "the model's state was not a number and started anew"
 Rows = npt.NDArray[np.float64]
 
 
@@ -80,6 +81,13 @@ class Binding:
         rows = np.where(usable, inputs, (self._low + self._high) / 2)
         return rows.astype("<f4").tobytes()
 
+    def usable(self, reasons: tuple[str, ...]) -> bytes:
+        """One byte a row, 0 where there is no prediction; empty when there is one in every row.
+
+        The states of a row without are kept: it ran on made-up inputs.
+        """
+        return bytes(not reason for reason in reasons) if any(reasons) else b""
+
     def finish(
         self,
         t_ns: int,
@@ -88,14 +96,15 @@ class Binding:
         values: Mapping[str, float],
         answer: bytes,
         trigger: tuple[str, int] | None = None,
+        restarted: Collection[int] = (),
     ) -> ModelStep:
-        """The step, from the worker's output rows."""
+        """The step, from the worker's output rows. restarted: rows whose states started anew."""
         bundle = self.bundle
         predicted = np.frombuffer(answer, "<f4").reshape(len(reasons), -1).astype(float)
         finite = np.isfinite(predicted).all(axis=1)
         reasons = tuple(
-            reason or ("" if ok else "the model gave no number")
-            for reason, ok in zip(reasons, finite, strict=True)
+            reason or (_RESTARTED if row in restarted else "" if ok else "the model gave no number")
+            for row, (reason, ok) in enumerate(zip(reasons, finite, strict=True))
         )
         predicted[[bool(reason) for reason in reasons]] = np.nan
         measured = np.array(
