@@ -25,7 +25,7 @@ from signing.verify import BUNDLE_BYTES_MAX
 SlotName = Literal["a", "b"]
 T = TypeVar("T")
 SET_BYTES_MAX = 64 * 1024
-BUNDLES_MAX = 16
+BUNDLES_MAX = 32
 WHY_CHARS_MAX = 200
 
 
