@@ -3,7 +3,8 @@
 In: batches of readings with their quality. Out: records of class `block` in the outbox.
 Always holds: what arrived is journalled within `journal_s` of the flight clock; a block and the
 deletion of its journal are one commit; a jump of a group's bus counter is an `Outage` of the
-open period. A clock that jumps seals the block before the jump.
+open period, and so is what it did not record while it was told to thin bulk, with cause `shed`.
+A clock that jumps seals the block before the jump.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import zstandard
 
 from edge.acquire.reading import Readings
 from edge.outbox.store import Outbox
+from edge.thinning import bulk_groups, kept
 from shared.block import ROW_COUNT_MAX, VALUE_COUNT_MAX, Block, encode_block
 from shared.envelope import TIME_BUS
 from shared.errors import TailTwinError
@@ -82,7 +84,10 @@ class Recorder:
         self._pending: dict[str, _Pending] = {g.name: _Pending() for g in signals.groups}
         self._pack = zstandard.ZstdCompressor(level=1)
         self._last: dict[str, tuple[int, int]] = _load_last(outbox)
+        self._seen: dict[str, tuple[int, int]] = {}  # counter, event time; recorded or not
         self._seen_this_boot: set[str] = set()
+        self._bulk, self._factor = bulk_groups(signals), 1
+        self._shedding: set[str] = set()  # groups whose last outage of cause `shed` still grows
         self.period = ""
         self.tally = Tally()
         self.samples = 0
@@ -97,7 +102,18 @@ class Recorder:
         """What arrives from now on belongs to `period`. Everything before must be sealed."""
         assert not any(pending.batches for pending in self._pending.values())
         self.period, self.tally = period, Tally()
+        self._shedding.clear()
         self._save()
+
+    def thin(self, factor: int) -> None:
+        """From now on record every `factor`-th reading of bulk groups; 1 is all of them."""
+        self._factor = factor
+        self._shedding.clear()
+
+    @property
+    def bulk(self) -> frozenset[str]:
+        """The groups that `thin` thins."""
+        return self._bulk
 
     def recover(self) -> int:
         """Seal what the journal holds from before the last stop; readings recovered.
@@ -137,10 +153,15 @@ class Recorder:
             # the store has refused for as long as a block may be: the newest readings matter more
             event("recorder.shed", group=group.name, readings=pending.readings)
             pending = self._pending[group.name] = _Pending()
+            self._seen.pop(group.name, None)  # back to the last block, for the outage that follows
+        self._note_gaps(group, readings)
+        if self._factor > 1 and group.name in self._bulk:
+            readings, quality = self._thinned(readings, quality)
+            if not len(readings.t_ns):
+                return
         if not pending.batches:
             pending.opened_ns = now_ns
         jumps = pending.readings and _jumps(group, pending.t_last_ns, int(readings.t_ns[0]))
-        self._note_gaps(group, readings)
         pending.batches.append((readings, quality))
         pending.readings += len(readings.t_ns)
         pending.t_last_ns = int(readings.t_ns[-1])
@@ -245,16 +266,14 @@ class Recorder:
             pending = self._pending[group.name]
             last = self._last.get(group.name, (0, 0))[1]
             last = pending.t_last_ns if pending.batches else last
+            last = max(last, self._seen.get(group.name, (0, 0))[1])
             if last and at_ns - last > max(SILENT_NS, 3 * group.period_ns):
                 self._outage(Outage(group.name, last, at_ns, -1, "bus_gap"))
 
     def _note_gaps(self, group: Group, readings: Readings) -> None:
-        last = self._last.get(group.name)
-        pending = self._pending[group.name]
-        if pending.batches:
-            tail = pending.batches[-1][0]
-            last = (int(tail.counter[-1]), int(tail.t_ns[-1]))
+        last = self._seen.get(group.name) or self._last.get(group.name)
         counter, t_ns = readings.counter, readings.t_ns
+        self._seen[group.name] = int(counter[-1]), int(t_ns[-1])
         first = group.name not in self._seen_this_boot
         self._seen_this_boot.add(group.name)
         if last is not None:
@@ -271,6 +290,24 @@ class Recorder:
                     "recorder_down" if down else "bus_gap",
                 )
             )  # fmt: skip
+
+    def _thinned(
+        self, readings: Readings, quality: npt.NDArray[np.uint8]
+    ) -> tuple[Readings, npt.NDArray[np.uint8]]:
+        """What is recorded of a batch; the rest grows the group's open outage of cause `shed`."""
+        keep = kept(readings, quality, self._factor)
+        left_out = readings.t_ns[~keep]
+        if len(left_out):
+            group, outages = readings.group.name, self.tally.outages
+            more = Outage(group, int(left_out[0]), int(left_out[-1]), len(left_out), "shed")
+            at = next((i for i in reversed(range(len(outages))) if outages[i].group == group), -1)
+            if group in self._shedding and at >= 0 and outages[at].cause == "shed":
+                start_ns, missing = outages[at].start_ns, outages[at].missing + more.missing
+                outages[at] = msgspec.structs.replace(more, start_ns=start_ns, missing=missing)
+            else:
+                self._shedding.add(group)
+                self._outage(more)
+        return readings.select(keep), quality[keep]
 
     def _outage(self, outage: Outage) -> None:
         named = {one.group for one in self.tally.outages}

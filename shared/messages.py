@@ -90,14 +90,16 @@ class Outage(msgspec.Struct, frozen=True):
     """Readings of one group that the recorder did not get.
 
     start_ns: event time of the last one recorded before; end_ns: of the first one after.
-    missing: how many, by the bus counter; -1 when the counter cannot tell.
+    missing: how many, by the bus counter; -1 when the counter cannot tell. Of cause `shed`, which
+    is a decision of the governor, it is how many in [start_ns, end_ns] were left out; the others of
+    that time are recorded.
     """
 
     group: str
     start_ns: Int62
     end_ns: Int62
     missing: Int62
-    cause: Literal["recorder_down", "bus_gap"]
+    cause: Literal["recorder_down", "bus_gap", "shed"]
 
 
 class Oooi(msgspec.Struct, frozen=True):
@@ -223,6 +225,8 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
     outbox_bytes: Count
     oldest_unsafe_ns: Int62 | None
     esns: list[str]
+    shed: list[str] = []
+    """What the governor has switched off, in its order: `models`, `bulk_2`, `bulk_5`, `kpis`."""
 
 
 class KpiSeries(msgspec.Struct, frozen=True, kw_only=True):

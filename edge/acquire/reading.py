@@ -33,7 +33,13 @@ class Readings:
 
     def rows(self, first: int, last: int) -> Readings:
         """Readings [first, last) of this batch."""
-        part = slice(first, last)
+        return self._part(slice(first, last))
+
+    def select(self, keep: npt.NDArray[np.bool_]) -> Readings:
+        """The readings whose flag is set."""
+        return self._part(keep)
+
+    def _part(self, part: slice | npt.NDArray[np.bool_]) -> Readings:
         return Readings(
             self.group, self.counter[part], self.t_ns[part], self.raw[part], self.f64[part],
             self.status[part],

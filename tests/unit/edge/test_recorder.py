@@ -16,12 +16,14 @@ from edge.flight.phase import Confidence, PhaseState
 from edge.outbox.store import Outbox
 from edge.periods import PeriodKeeper
 from edge.recorder import Recorder
+from edge.thinning import bulk_groups
 from shared.block import Block, decode_block
 from shared.clock import ManualClock
 from shared.envelope import Envelope, open_envelope
 from shared.identity import Signer, verify
 from shared.messages import MANIFEST_BYTES_MAX, Manifest, decode
 from shared.phases import Phase
+from shared.quality import Quality
 from shared.signals import parse_signal_set
 
 SET = b"""
@@ -307,3 +309,98 @@ def test_a_jump_that_meets_a_refusing_store_keeps_both_sides(
             rig.add(5, 10, 0.1)
     rig.recorder.seal_all()
     assert [block.counter[0] for block in rig.blocks()] == [100, 5]
+
+
+# -- thinned by the governor
+
+
+def shed(rig: Rig) -> list[tuple[str, float, float, int]]:
+    return [
+        (o.group, o.start_ns / S, o.end_ns / S, o.missing)
+        for o in rig.recorder.tally.outages
+        if o.cause == "shed"
+    ]
+
+
+def test_thinned_bulk_keeps_every_nth_reading_however_the_bus_was_drained(rig: Rig) -> None:
+    rig.recorder.thin(5)
+    for first, count in ((0, 3), (3, 1), (4, 9), (13, 87)):
+        rig.add(first, count, now_s=first / 10)
+    rig.recorder.seal_all()
+    assert np.concatenate([b.counter for b in rig.blocks()]).tolist() == list(range(0, 100, 5))
+
+
+def test_what_was_left_out_is_one_outage_by_name_in_the_manifest(rig: Rig) -> None:
+    rig.add(0, 20, now_s=0.0)
+    rig.recorder.thin(2)
+    for second in range(2, 10):
+        rig.add(10 * second, 10, now_s=second)
+    rig.recorder.thin(1)
+    rig.add(100, 20, now_s=10.0)
+    assert shed(rig) == [("air", 2.1, 9.9, 40)]
+    assert not [o for o in rig.recorder.tally.outages if o.cause != "shed"]
+    rig.recorder.journal(round(12 * S))
+    rig.outbox.close()
+    rig.boot()  # the tally is persisted with the journal
+    assert shed(rig) == [("air", 2.1, 9.9, 40)]
+
+
+def test_another_factor_is_another_outage(rig: Rig) -> None:
+    rig.recorder.thin(2)
+    rig.add(0, 10, now_s=0.0)
+    rig.recorder.thin(5)
+    rig.add(10, 10, now_s=1.0)
+    assert shed(rig) == [("air", 0.1, 0.9, 5), ("air", 1.1, 1.9, 8)]
+
+
+def test_a_jump_of_the_bus_counter_is_still_a_bus_gap_while_thinned(rig: Rig) -> None:
+    rig.recorder.thin(2)
+    rig.add(0, 10, now_s=0.0)
+    rig.add(15, 10, now_s=1.5)
+    gaps = [o for o in rig.recorder.tally.outages if o.cause == "bus_gap"]
+    assert [(o.start_ns / S, o.end_ns / S, o.missing) for o in gaps] == [(0.9, 1.5, 5)]
+
+
+def test_suspect_and_bad_readings_are_recorded_whatever_the_factor(rig: Rig) -> None:
+    counter = np.arange(10, dtype=np.int64)
+    quality = np.zeros((10, 1), np.uint8)
+    quality[3], quality[7], quality[8] = Quality.SUSPECT, Quality.BAD, Quality.NO_DATA
+    rig.recorder.thin(5)
+    rig.recorder.add(
+        Readings(rig.signals.groups[0], counter, counter * S // 10, counter[:, None],
+                 np.zeros((10, 0)), np.zeros((10, 1), np.uint8)), quality, 0,
+    )  # fmt: skip
+    rig.recorder.seal_all()
+    assert rig.blocks()[0].counter.tolist() == [0, 3, 5, 7]
+
+
+def test_a_group_that_something_rests_on_is_never_thinned() -> None:
+    text = (
+        SET
+        + b"""
+[[group]]
+name = "gate"
+rate_hz = 5
+signal = [{ name = "WOW", unit = "1", criticality = "gate" }, { name = "X", unit = "1" }]
+[[group]]
+name = "engine"
+rate_hz = 5
+signal = [{ name = "EGT", unit = "Cel", criticality = "monitor" }]
+[[group]]
+name = "ruled"
+rate_hz = 5
+signal = [{ name = "TEMP", unit = "Cel" }]
+[[group]]
+name = "role"
+rate_hz = 5
+signal = [{ name = "GS", unit = "[kn_i]" }]
+[[exceedance]]
+name = "hot"
+fault_code = "1"
+signal = "TEMP"
+onset = 10.0
+clear = 5.0
+"""
+    )
+    text = text.replace(b'airframe = "T"\n', b'airframe = "T"\n[roles]\nground_speed_kt = "GS"\n')
+    assert bulk_groups(parse_signal_set(text, "t")) == {"air"}
