@@ -48,7 +48,7 @@ ROOT_ROTATIONS_MAX = 64
 MEMORY_BYTES_MAX = 512 << 20  # address space of the child; it needs about half of it
 CPU_S_MAX = 30
 FILES_MAX = 64
-FETCHED_MAX = 16  # as many as a set holds; whoever installs them removes them
+FETCHED_MAX = 32  # as many as a set holds; whoever installs them removes them
 GRACE_S = 2.0
 TIME_NS_MAX = 1 << 62  # the year 2116
 FLOOR_SPARE = timedelta(days=1)
