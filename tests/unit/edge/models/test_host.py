@@ -9,15 +9,16 @@ import signal
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
 
 from edge.models.host import HostTimes, ModelHost
-from hil.fit.build import reference
+from hil.fit.build import pack_declared, reference
 from shared.bundle import pack
 from shared.profile import ModelBounds
-from tests.fakes.bundles import bundle, packed, selftest_of
+from tests.fakes.bundles import bundle, model_of, packed, selftest_of
 
 BOUNDS = ModelBounds()
 ESNS = {1: "ESN1", 2: "ESN2"}
@@ -46,9 +47,10 @@ def with_host(
     body: Callable[[ModelHost], Awaitable[None]],
     esns: dict[int, str] = ESNS,
     bounds: ModelBounds = BOUNDS,
+    **options: Any,
 ) -> None:
     async def run() -> None:
-        host = ModelHost(bounds, esns, QUICK)
+        host = ModelHost(bounds, esns, options.pop("times", QUICK), **options)
         task = asyncio.create_task(host.run())
         try:
             await body(host)
@@ -215,5 +217,117 @@ def test_step_does_not_hold_the_event_loop(tmp_path: Path) -> None:
             await asyncio.sleep(0.01)
             turns += 1
         assert turns > 15
+
+    with_host(body)
+
+
+def test_worker_that_grows_is_ended_told_and_started_again(tmp_path: Path) -> None:
+    told = list[tuple[str, str]]()
+    fake = Path(__file__).parents[3] / "fakes" / "leaky_worker.py"
+
+    async def body(host: ModelHost) -> None:
+        await host.load([place(tmp_path)])
+        await wait_state(host, "running")
+        pid = host.status.pid
+        async with asyncio.timeout(20):
+            while not told:
+                await host.step(1, VALUES)
+                await asyncio.sleep(0.02)
+        kind, text = told[0]
+        assert kind == "growth" and "over 20 MB" in text
+        await wait_state(host, "running")
+        assert host.status.pid != pid and host.status.failures == 1
+        assert host.status.last_kind == "growth"
+        assert await host.step(3, VALUES) is not None
+
+    with_host(
+        body,
+        bounds=msgspec.structs.replace(BOUNDS, worker_growth_mb=20),
+        times=msgspec.structs.replace(QUICK, watch_s=0.05),
+        on_failure=lambda kind, text: told.append((kind, text)),
+        program=[str(fake)],
+    )
+
+
+def test_worker_that_does_not_grow_is_left_alone(tmp_path: Path) -> None:
+    async def body(host: ModelHost) -> None:
+        await host.load([place(tmp_path)])
+        await wait_state(host, "running")
+        for i in range(300):
+            assert await host.step(i, VALUES) is not None
+        await asyncio.sleep(0.1)
+        assert host.status.failures == 0
+        resident_mb = host.status.resident_mb
+        assert resident_mb is not None and 20 < resident_mb < 120
+
+    with_host(
+        body,
+        bounds=msgspec.structs.replace(BOUNDS, worker_growth_mb=2),
+        times=msgspec.structs.replace(QUICK, watch_s=0.02),
+    )
+
+
+def test_crash_and_hang_are_told_by_kind(tmp_path: Path) -> None:
+    told = list[tuple[str, str]]()
+
+    async def body(host: ModelHost) -> None:
+        await host.load([place(tmp_path)])
+        for sign, kind in ((signal.SIGKILL, "crash"), (signal.SIGSTOP, "hang")):
+            await wait_state(host, "running")
+            assert host.status.pid is not None
+            os.kill(host.status.pid, sign)
+            await host.step(1, VALUES)
+            await wait_state(host, "down")
+            assert told[-1][0] == kind == host.status.last_kind
+        assert told == [("crash", "ended with status -9"), ("hang", "hangs")]
+
+    with_host(body, on_failure=lambda kind, text: told.append((kind, text)))
+
+
+def test_running_worker_is_filtered_and_may_gain_no_privileges(tmp_path: Path) -> None:
+    async def body(host: ModelHost) -> None:
+        await host.load([place(tmp_path)])
+        await wait_state(host, "running")
+        status = Path(f"/proc/{host.status.pid}/status").read_text()
+        assert "Seccomp:\t2" in status and "NoNewPrivs:\t1" in status
+        assert await host.step(1, VALUES) is not None
+
+    with_host(body)
+
+
+def test_each_rate_is_stepped_for_itself(tmp_path: Path) -> None:
+    """Two rates, two graphs; a step names the rate and gets the bundles of that rate only."""
+
+    async def body(host: ModelHost) -> None:
+        fast = msgspec.structs.replace(bundle(), name="fast_rom", rate_hz=10.0)
+        name, data = pack_declared(fast)
+        (tmp_path / name).write_bytes(data)
+        files = [place(tmp_path), (tmp_path / name, hashlib.sha256(data).hexdigest())]
+        assert await host.load([*files, place(tmp_path, release=2)]) == ""
+        await wait_state(host, "running")
+        assert host.rates == (1.0, 10.0)
+        for rate, names in ((10.0, ["fast_rom"]), (1.0, ["egt_rom"] * 2), (5.0, [])):
+            steps = await host.step(1, VALUES, rate_hz=rate)
+            assert steps is not None and [x.bundle.name for x in steps] == names
+        both = await asyncio.gather(*(host.step(1, VALUES, rate_hz=x) for x in (1.0, 10.0, 10.0)))
+        assert [x and len(x) for x in both] == [2, 1, None]  # one question a rate
+        every = await host.step(1, VALUES)
+        assert every is not None
+        assert [x.bundle.name for x in every] == ["egt_rom", "fast_rom", "egt_rom"]
+        assert every[0].predicted == pytest.approx(every[1].predicted)
+
+    with_host(body)
+
+
+def test_set_whose_selftest_fails_in_the_fused_graph_is_not_taken(tmp_path: Path) -> None:
+    async def body(host: ModelHost) -> None:
+        wrong = msgspec.structs.replace(selftest_of(bundle()), outputs=bytes(64 * 2 * 2 * 4))
+        data = pack(bundle(), model_of(bundle()), wrong)
+        path = tmp_path / "wrong.tar.zst"
+        path.write_bytes(data)
+        await wait_state(host, "empty")
+        reason = await host.load([place(tmp_path), (path, hashlib.sha256(data).hexdigest())])
+        assert "self-test: egt of ESN ESN1 at step 0" in reason
+        assert host.status.bundles == ()
 
     with_host(body)
