@@ -1,0 +1,1 @@
+"""The load of `make bench`: more messages a second of the same flight."""
