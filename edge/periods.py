@@ -12,6 +12,7 @@ import msgspec
 from edge.config import Tail
 from edge.flight.flights import Counters, FlightMachine, Period, Transition
 from edge.outbox.store import Outbox
+from edge.outbox.thinning import is_thinned
 from edge.recorder import Recorder, load_tally
 from shared.envelope import TIME_BUS
 from shared.errors import Unreachable
@@ -116,7 +117,7 @@ class PeriodKeeper:
         return [
             PartStream(self._open.epoch, stream, low.get(stream, 0), next_seq)
             for stream, next_seq in sorted(high.items())
-            if stream not in NOT_COVERED and next_seq > low.get(stream, 0)
+            if _is_covered(stream) and next_seq > low.get(stream, 0)
         ]
 
     def _follow_epoch(self) -> None:
@@ -132,7 +133,7 @@ class PeriodKeeper:
         parts = [
             PartStream(self._open.epoch, stream, low.get(stream, 0), high)
             for stream, high in sorted(ended.items())
-            if stream not in NOT_COVERED and high > low.get(stream, 0)
+            if _is_covered(stream) and high > low.get(stream, 0)
         ]
         self._open = msgspec.structs.replace(
             self._open, epoch=self._outbox.epoch, low={},
@@ -157,6 +158,11 @@ class PeriodKeeper:
 
     def _save(self) -> None:
         self._outbox.put(STATE_KEY, msgspec.msgpack.encode(self._open))
+
+
+def _is_covered(stream: str) -> bool:
+    """A thinned block is counted where it was recorded, by the record that it stands for."""
+    return stream not in NOT_COVERED and not is_thinned(stream)
 
 
 def restore_landing(keeper: PeriodKeeper) -> bool:

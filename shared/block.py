@@ -21,14 +21,19 @@ import zstandard
 from pcodec import ChunkConfig, standalone
 
 from shared.errors import Corrupt
+from shared.topics import IDENTIFIER
 
 MAGIC = b"TTB1"
 BLOCK_BYTES_MAX = 1 << 20
 ROW_COUNT_MAX = 1 << 16
 VALUE_COUNT_MAX = 1 << 20  # rows times signals, so at most 8 MiB of raw once decoded
 Codec = Literal["pco", "zstd"]
+REPLACES_MAX = 8  # a block is thinned at most a few times, and names each one before it
 CODEC_DEFAULT: Codec = "pco"
 """Chosen by bench/codec.py; docs/adr/0004 has the figures."""
+
+Replaced = tuple[str, str, int]
+"""(epoch, stream, seq) of a record that this block stands for."""
 
 I64 = npt.NDArray[np.int64]
 F64 = npt.NDArray[np.float64]
@@ -56,6 +61,8 @@ class Block:
     f64: F64
     status: U8
     quality: U8
+    keep_every: int = 1
+    replaces: tuple[Replaced, ...] = ()
 
     @property
     def n(self) -> int:
@@ -88,6 +95,9 @@ class _Header(msgspec.Struct, frozen=True, array_like=True):
     status_runs: bytes
     int_bytes: int
     f64_bytes: int
+    counter_step: int = 1
+    keep_every: int = 1
+    replaces: tuple[Replaced, ...] = ()
 
 
 _EXCEPTION = np.dtype([("index", "<u4"), ("value", "<i8")])
@@ -105,13 +115,15 @@ def encode_block(block: Block, codec: Codec = CODEC_DEFAULT) -> bytes:
     floats = _pack_words(block.f64.T.reshape(-1).view(np.uint64), codec)
     steps = np.diff(block.t_ns)
     step = int(np.median(steps)) if n > 1 else 0
+    counts = np.diff(block.counter)
+    counter_step = int(np.median(counts)) if n > 1 else 1
     header = _Header(
         codec, block.group, block.set_sha256, block.period, block.boot, block.mono_t0_ns,
         block.t_quality, n, n_int, n_f64,
         int(block.t_ns[0]), step, _exceptions(steps, step),
-        int(block.counter[0]), _exceptions(np.diff(block.counter), 1),
+        int(block.counter[0]), _exceptions(counts, counter_step),
         np.packbits(present).tobytes(), _runs(block.quality), _runs(block.status),
-        len(ints), len(floats),
+        len(ints), len(floats), counter_step, block.keep_every, block.replaces,
     )  # fmt: skip
     head = msgspec.msgpack.encode(header)
     body = b"".join((MAGIC, struct.pack("<I", len(head)), head, ints, floats))
@@ -142,6 +154,7 @@ def _decode(data: bytes) -> Block:
     if not (0 < head.n <= ROW_COUNT_MAX and head.n_int >= 0 and head.n_f64 >= 0
             and 0 < k <= 4096 and head.n * k <= VALUE_COUNT_MAX):  # fmt: skip
         raise ValueError("row or signal count out of bounds")
+    _check_thinning(head)
     ints_at = 8 + head_bytes
     floats_at = ints_at + head.int_bytes
     if head.int_bytes < 0 or head.f64_bytes < 0 or floats_at + head.f64_bytes != len(data) - 4:
@@ -152,12 +165,21 @@ def _decode(data: bytes) -> Block:
     words = _unpack_words(data[floats_at:-4], head.n * head.n_f64, head.codec)
     f64 = words.view(np.float64).reshape(head.n_f64, head.n).T
     t_ns = head.t0_ns + _series(head.n, head.step_ns, head.t_exceptions)
-    counter = head.counter0 + _series(head.n, 1, head.counter_exceptions)
+    counter = head.counter0 + _series(head.n, head.counter_step, head.counter_exceptions)
     return Block(
         head.group, head.set_sha256, head.period, head.boot, head.mono_t0_ns, head.t_quality,
         t_ns, counter, raw, np.ascontiguousarray(f64),
         _unruns(head.status_runs, head.n, k), _unruns(head.quality_runs, head.n, k),
+        head.keep_every, head.replaces,
     )  # fmt: skip
+
+
+def _check_thinning(head: _Header) -> None:
+    if not 1 <= head.keep_every <= ROW_COUNT_MAX or len(head.replaces) > REPLACES_MAX:
+        raise ValueError("keeps one reading of too many, or replaces too many records")
+    for epoch, stream, seq in head.replaces:
+        if not (IDENTIFIER.match(epoch) and IDENTIFIER.match(stream) and 0 <= seq < 1 << 62):
+            raise ValueError("replaces what is no record")
 
 
 def _presence(head: _Header) -> npt.NDArray[np.bool_]:

@@ -7,6 +7,7 @@ one moved; one process has the file at a time (exclusive lock, so WAL needs no s
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import resources
@@ -17,7 +18,17 @@ import apsw
 from shared.errors import Corrupt, Rejected, TailTwinError, Unreachable
 from shared.files import sync_folder
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+_FROM_1 = """
+ALTER TABLE kv ADD COLUMN data_key INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE record ADD COLUMN data_key INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE journal ADD COLUMN data_key INTEGER NOT NULL DEFAULT 0;
+CREATE TABLE data_key (
+    id INTEGER PRIMARY KEY, device_key_id TEXT NOT NULL, for_device BLOB NOT NULL,
+    recovery_key_id TEXT NOT NULL, for_recovery BLOB NOT NULL
+) STRICT;
+PRAGMA user_version = 2;
+"""  # an aircraft that gets this program may hold records that the ground has not
 APPLICATION_ID = 0x54544F42  # "TTOB"
 PAGE_BYTES = 4096
 WAL_PAGES = 128  # a checkpoint every 512 kB, so that RESERVE_BYTES hold what it moves into the file
@@ -27,10 +38,18 @@ FULL_CHECK_BYTES = 64 << 20
 CACHE_KIB = 4096
 
 _BROKEN = (apsw.CorruptError, apsw.NotADBError)
+_UNREADABLE = (apsw.SQLITE_IOERR_READ, apsw.SQLITE_IOERR_SHORT_READ, apsw.SQLITE_IOERR_CORRUPTFS)
+_UNSYNCED = (apsw.SQLITE_IOERR_FSYNC, apsw.SQLITE_IOERR_DIR_FSYNC)
 _OUTSIDE = (
     apsw.FullError, apsw.IOError, apsw.BusyError, apsw.CantOpenError, apsw.ReadOnlyError,
     apsw.PermissionsError, apsw.LockedError,
 )  # fmt: skip
+
+
+class Unsynced(Corrupt):
+    """The disk failed a sync. What was written since the last good one may be anything, and the
+    page cache may show what the disk does not hold: only a process that reads the disk again
+    knows. What was acknowledged before is in the WAL, which was synced."""
 
 
 @contextmanager
@@ -38,13 +57,36 @@ def typed_errors(path: Path) -> Iterator[None]:
     """SQLite's errors that come from outside, as ours; its other errors are our bugs."""
     try:
         yield
-    except _OUTSIDE as error:
-        raise _unreachable(error, path) from error
-    except _BROKEN as error:
-        suspect_mark(path).touch()
-        raise Corrupt(
+    except (*_OUTSIDE, *_BROKEN) as error:
+        found = _typed(error, path)
+        if isinstance(found, Corrupt):
+            _mark_suspect(path)
+        raise found from error
+
+
+def _typed(error: apsw.Error, path: Path) -> TailTwinError:
+    if isinstance(error, apsw.IOError):
+        detail = getattr(error, "extendedresult", 0)
+        if detail in _UNSYNCED:
+            return Unsynced(
+                f"a sync failed: {error}", str(path), "restart; the disk is then read again"
+            )
+        if detail in _UNREADABLE:
+            return Corrupt(
+                f"cannot be read: {error}", str(path), "restart; the file is then moved aside"
+            )
+    if isinstance(error, _BROKEN):
+        return Corrupt(
             f"SQLite says: {error}", str(path), "restart; the file is then checked and moved aside"
-        ) from error
+        )
+    return _unreachable(error, path)
+
+
+def _mark_suspect(path: Path) -> None:
+    try:
+        suspect_mark(path).touch()
+    except OSError:
+        pass  # a disk that takes no name either; a file below FULL_CHECK_BYTES is checked anyway
 
 
 def _unreachable(error: Exception, path: Path) -> TailTwinError:
@@ -70,11 +112,14 @@ def open_database(path: Path) -> apsw.Connection:
     check_all = suspect_mark(path).exists() or (
         path.exists() and path.stat().st_size <= FULL_CHECK_BYTES
     )
+    if suspect_mark(path).exists():
+        _forget_cached(path)
     db: apsw.Connection | None = None
     try:
         with typed_errors(path):
             empty = not path.exists() or path.stat().st_size == 0
             db = apsw.Connection(str(path))
+            db.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)  # while it may be damaged
             db.execute("PRAGMA locking_mode = exclusive")
             if empty:  # setting these writes even when nothing changes
                 db.execute(f"PRAGMA page_size = {PAGE_BYTES}")
@@ -84,12 +129,27 @@ def open_database(path: Path) -> apsw.Connection:
             db.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
             db.execute("PRAGMA temp_store = memory")
             _make_or_check(db, path, check_all)
+            db.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 0)
             suspect_mark(path).unlink(missing_ok=True)
     except BaseException:
         if db is not None:
             db.close(True)
         raise
     return db
+
+
+def _forget_cached(path: Path) -> None:
+    """Have the kernel read the disk again: after a failed sync it calls pages clean that the disk
+    never took (fsyncgate), and a check of the cache would find them in order."""
+    for file in (path, path.with_name(path.name + "-wal")):
+        try:
+            handle = os.open(file, os.O_RDONLY)
+        except OSError:
+            continue
+        try:
+            os.posix_fadvise(handle, 0, 0, os.POSIX_FADV_DONTNEED)
+        finally:
+            os.close(handle)
 
 
 def _make_or_check(db: apsw.Connection, path: Path, check_all: bool) -> None:
@@ -104,13 +164,18 @@ def _make_or_check(db: apsw.Connection, path: Path, check_all: bool) -> None:
         return
     if db.pragma("application_id") != APPLICATION_ID:
         raise Rejected("not an outbox", str(path), "name another file, or move this one away")
+    if version == 1:
+        with db:
+            db.execute(_FROM_1)
+        version = SCHEMA_VERSION
     if version != SCHEMA_VERSION:
         raise Rejected(
-            f"outbox schema {version}; this program reads {SCHEMA_VERSION}",
+            f"outbox schema {version}; this program reads 1 to {SCHEMA_VERSION}",
             str(path),
             "run the program that made it, or move it away",
         )
-    tables = [""] if check_all else ["(kv)", "(epoch)", "(stream)", "(record)", "(journal)"]
+    light = ["(kv)", "(data_key)", "(epoch)", "(stream)", "(record)", "(journal)"]
+    tables = [""] if check_all else light
     for table in tables:
         for (verdict,) in db.execute(f"PRAGMA quick_check{table}"):
             if verdict != "ok":
@@ -119,6 +184,15 @@ def _make_or_check(db: apsw.Connection, path: Path, check_all: bool) -> None:
 
 def move_aside(path: Path, wall_ns: int) -> Path:
     """Rename a corrupt file and its WAL; only the newest one moved is kept. Returns its path."""
+    try:
+        return _move_aside(path, wall_ns)
+    except OSError as error:
+        raise Unreachable(
+            f"damaged, and cannot be moved aside: {error.strerror}", str(path), "change the disk"
+        ) from error
+
+
+def _move_aside(path: Path, wall_ns: int) -> Path:
     for older in path.parent.glob(path.name + ".corrupt-*"):
         older.unlink()
     aside = path.with_name(f"{path.name}.corrupt-{wall_ns}")

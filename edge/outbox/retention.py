@@ -51,7 +51,7 @@ def choose(candidates: Iterable[Candidate], bytes_over: int, count_max: int) -> 
     return chosen
 
 
-def drops(evicted: Iterable[Candidate], epoch: str) -> list[Drop]:
+def drops(evicted: Iterable[Candidate], epoch: str, reason: str = REASON) -> list[Drop]:
     """Drop records, one a run of neighbours, for those that were not safe.
 
     epoch: the current one, in which the drop records will be.
@@ -67,6 +67,6 @@ def drops(evicted: Iterable[Candidate], epoch: str) -> list[Drop]:
         other = "" if first.epoch == epoch else first.epoch
         hashes = [candidate.sha256 for candidate in run]
         made.append(
-            Drop(DROP_VERSION, first.stream, first.seq, run[-1].seq + 1, hashes, REASON, other)
+            Drop(DROP_VERSION, first.stream, first.seq, run[-1].seq + 1, hashes, reason, other)
         )
     return made

@@ -12,15 +12,19 @@ import apsw
 
 from edge.outbox.retention import ORDER, Candidate
 from edge.outbox.streams import SEQ_MASK, Stream
+from shared.envelope import Envelope
 from shared.sync.ranges import Range, RangeSet
 from shared.sync.sender import Held
 
 
 def insert(
-    db: apsw.Connection, number: int, born: int, t_event_ns: int, sha256: bytes, data: bytes
-) -> None:
+    db: apsw.Connection, number: int, born: int, envelope: Envelope, size: int,
+    data_key: int, data: bytes,
+) -> None:  # fmt: skip
+    """size: of the envelope's bytes, which `data` holds sealed."""
     db.execute(
-        "INSERT INTO record VALUES (?, ?, ?, ?, ?)", (number, born, t_event_ns, len(data), sha256)
+        "INSERT INTO record VALUES (?, ?, ?, ?, ?, ?)",
+        (number, born, envelope.t_event_ns, size, envelope.sha256, data_key),
     )
     db.execute("INSERT INTO sealed VALUES (?, ?)", (number, data))
 
@@ -30,9 +34,12 @@ def delete(db: apsw.Connection, number: int) -> None:
     db.execute("DELETE FROM sealed WHERE id = ?", (number,))
 
 
-def sealed(db: apsw.Connection, number: int) -> bytes | None:
-    data: bytes | None = db.execute("SELECT data FROM sealed WHERE id = ?", (number,)).get
-    return data
+def sealed(db: apsw.Connection, number: int) -> tuple[int, bytes] | None:
+    """(data key, bytes at rest) of a record."""
+    row = db.execute(
+        "SELECT data_key, data FROM record JOIN sealed USING (id) WHERE id = ?", (number,)
+    ).fetchone()
+    return None if row is None else (row[0], row[1])
 
 
 def event_time_ns(db: apsw.Connection, number: int) -> int:
@@ -65,6 +72,28 @@ def candidates(db: apsw.Connection, stream: Stream, safe: bool, limit: int) -> l
     return [
         Candidate(stream.epoch, stream.name, seq, stream.cls, born, size, sha256, safe)
         for seq, born, size, sha256 in _oldest(db, stream, among, limit)
+    ]
+
+
+def safe(db: apsw.Connection, streams: Collection[Stream], limit: int) -> list[Candidate]:
+    """Of each stream its oldest records that the ground has."""
+    return [c for stream in streams for c in candidates(db, stream, safe=True, limit=limit)]
+
+
+def pending(db: apsw.Connection, stream: Stream, cursor: int, limit: int) -> list[Candidate]:
+    """Its at most `limit` first records from `cursor` on that are neither received nor locked."""
+    return [
+        Candidate(stream.epoch, stream.name, seq, stream.cls, born, size, sha256, safe=False)
+        for seq, born, size, sha256 in _oldest(db, stream, stream.pending(cursor), limit)
+    ]
+
+
+def one(db: apsw.Connection, stream: Stream, seq: int) -> list[Candidate]:
+    """The record as a candidate, if it is held."""
+    is_safe = stream.safe.contains(seq)
+    return [
+        Candidate(stream.epoch, stream.name, seq, stream.cls, born, size, sha256, is_safe)
+        for seq, born, size, sha256 in _oldest(db, stream, [(seq, seq + 1)], 1)
     ]
 
 

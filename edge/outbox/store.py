@@ -19,28 +19,27 @@ import hashlib
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from heapq import merge
+from itertools import islice
 from pathlib import Path
 from types import TracebackType
 
 import apsw
 
-from edge.outbox import retention, rows
-from edge.outbox.database import (
-    PAGE_BYTES,
-    RESERVE_BYTES,
-    WAL_PAGES,
-    move_aside,
-    open_database,
-    typed_errors,
-)
-from edge.outbox.reserve import Reserve
-from edge.outbox.streams import Stream, Streams, pack
+from edge.outbox import rows
+from edge.outbox.books import Books, Moment
+from edge.outbox.database import PAGE_BYTES, Unsynced, move_aside, open_database, typed_errors
+from edge.outbox.journal import Journal
+from edge.outbox.kept import Kept
+from edge.outbox.keyring import Keyring
+from edge.outbox.room import EVICT_SHARE, Room
+from edge.outbox.sealing import Sealing
+from edge.outbox.streams import Streams
 from edge.outbox.values import AckCounts, Opened, OutboxStats, RecordRef
 from shared.clock import Clock
-from shared.envelope import TIME_NONE, seal
+from shared.envelope import TIME_NONE
 from shared.errors import ConfigError, Corrupt, Rejected, Unreachable
 from shared.messages import Ack, Audit, StreamPosition, encode
-from shared.sync.ranges import RangeSet
 from shared.sync.sender import Held
 from shared.topics import CLASSES, check_identifier
 
@@ -49,11 +48,9 @@ __all__ = ["AckCounts", "Opened", "Outbox", "OutboxStats", "RecordRef"]
 KV_BYTES_MAX = 64 * 1024
 JOURNAL_BYTES_MAX = 1 << 20
 BYTES_MIN = 1 << 20
-EVICT_RECORDS = 64  # in one transaction, so that an append stays about a millisecond
-EVICT_PAGES = 256  # at once, so that one drop record names several records
-VACUUM_PAGES = 256  # in one `maintain`: 1 MB
-CHECKPOINT_BYTES = 1 << 20
-NOTHING = pack(RangeSet())
+FULL_PAGES = 64  # freed after a full disk
+THIN_SHARE, KEEP_SHARE = 0.90, 0.93  # maintain thins above the one, evicts above the other
+THIN_RECORDS = 8  # in one `maintain`, about a millisecond each
 
 
 class Outbox:
@@ -61,34 +58,32 @@ class Outbox:
 
     def __init__(
         self, db: apsw.Connection, path: Path, operator: str, tail: str,
-        random: Callable[[int], bytes], bytes_max: int, opened: Opened,
+        random: Callable[[int], bytes], bytes_max: int, opened: Opened, keyring: Keyring | None,
     ) -> None:  # fmt: skip
         self._db, self.path, self._random = db, path, random
         self.operator, self.tail, self.opened = operator, tail, opened
         self._depth, self._doomed, self._boot_due = 0, False, False
-        self._last = ("", 0, TIME_NONE)  # flight, event time and its quality of the last append
-        self._evicted_unsafe = 0
-        wal_pages = min(WAL_PAGES, bytes_max // 16 // PAGE_BYTES)
-        wal_bytes = 2 * wal_pages * PAGE_BYTES
-        reserve_bytes = min(RESERVE_BYTES, bytes_max // 16)
-        self._reserve = Reserve(path.with_name(path.name + "-reserve"), reserve_bytes)
-        self._pages_most = (bytes_max - wal_bytes - reserve_bytes) // PAGE_BYTES
-        with typed_errors(path):
-            db.execute(f"PRAGMA wal_autocheckpoint = {wal_pages}")
-            db.execute(f"PRAGMA journal_size_limit = {wal_pages * PAGE_BYTES}")
-            self._let_grow(self._reserve.hold())
-            self._load()
+        self._unsynced: Unsynced | None = None
+        with self._errors():
+            self._room = Room(db, path, bytes_max)
+            self._kept = Kept(db)
+            self._check_owner()
+            sealing = self._kept.sealing = self._sealing = Sealing(db, operator, tail, keyring)
+            self._books = Books(db, operator, tail, sealing, lambda n: self._random(n))
+            self._journal = Journal(db, sealing)
         self._begin_boot()
 
     @classmethod
     def open(
         cls, path: Path, *, operator: str, tail: str, clock: Clock,
-        random: Callable[[int], bytes], bytes_max: int,
+        random: Callable[[int], bytes], bytes_max: int, keyring: Keyring | None = None,
     ) -> Outbox:  # fmt: skip
         """The outbox at `path`; `opened` says whether it is new and what was quarantined.
 
-        bytes_max: of the file, its WAL and its reserve. Unreachable, or ConfigError when the file is of
-        another tail; a corrupt file is moved aside and a new epoch begins.
+        bytes_max: of the file, its WAL and its reserve. keyring: None keeps what is written from
+        now on in the clear. Unreachable, or ConfigError when the file is of another tail; a
+        corrupt file is moved aside and a new epoch begins. Records whose data key these keys do
+        not unwrap stay, locked, and a new epoch begins beside them.
         """
         if bytes_max < BYTES_MIN:
             raise ConfigError(f"{bytes_max} bytes is too small", "bytes_max", f"≥ {BYTES_MIN}")
@@ -98,19 +93,21 @@ class Outbox:
         def attempt(opened: Opened) -> Outbox:
             db = open_database(path)
             try:
-                return cls(db, path, operator, tail, random, bytes_max, opened)
+                return cls(db, path, operator, tail, random, bytes_max, opened, keyring)
             except BaseException:
                 db.close(True)
                 raise
 
         try:
             return attempt(Opened(created=not path.exists()))
+        except Unsynced:
+            raise  # the disk, not the file
         except Corrupt as error:
             aside = move_aside(path, clock.wall_ns())
             return attempt(Opened(created=True, quarantined=aside, reason=error.what))
 
     def close(self) -> None:
-        with typed_errors(self.path):
+        with self._errors():
             try:
                 self._db.execute("PRAGMA wal_checkpoint(truncate)")
             except apsw.FullError:
@@ -128,7 +125,11 @@ class Outbox:
 
     @property
     def epoch(self) -> str:
-        return self._streams.epochs[0]
+        return self._books.epoch
+
+    @property
+    def _streams(self) -> Streams:
+        return self._books.streams
 
     # -- writing
 
@@ -145,16 +146,18 @@ class Outbox:
             finally:
                 self._depth -= 1
             return
-        with typed_errors(self.path):
+        with self._errors():
+            if self._unsynced is not None:
+                raise self._unsynced
             self._db.execute("BEGIN IMMEDIATE")
         self._depth, self._doomed = 1, False
         try:
-            with typed_errors(self.path):
+            with self._errors():
                 if self._boot_due:
                     self._put_boot()
                 yield
                 assert not self._doomed, "an inner transaction failed; let the outer one fail too"
-                self._make_room(self._pages_evict)
+                self._make_room(EVICT_SHARE)
                 self._db.execute("COMMIT")
         except BaseException as error:
             self._depth = 0
@@ -168,8 +171,8 @@ class Outbox:
     ) -> RecordRef:  # fmt: skip
         """Seal a payload as the next record of its stream (default: its class)."""
         with self.transaction():
-            self._last = (flight, t_event_ns, t_quality)
-            return self._append(cls, payload, stream or cls, schema, codec)
+            self._books.moment = Moment(flight, t_event_ns, t_quality)
+            return self._books.append(cls, payload, stream or cls, schema, codec)
 
     def audit(
         self, kind: str, decision: str, *, flight: str, t_event_ns: int, t_quality: int,
@@ -194,64 +197,52 @@ class Outbox:
         """Keep readings of a group that are not in a block yet; Rejected when over the cap."""
         _check_size(data, JOURNAL_BYTES_MAX, f"journal of {group}")
         with self.transaction():
-            self._db.execute(
-                "INSERT INTO journal (grp, data, readings) VALUES (?, ?, ?)",
-                (group, data, readings),
-            )
+            self._journal.add(group, data, readings)
 
     def journal_clear(self, group: str) -> None:
         """Forget the journal of a group: its readings are in a block now (same transaction)."""
         with self.transaction():
-            self._db.execute("DELETE FROM journal WHERE grp = ?", (group,))
+            self._journal.clear(group)
 
     def journal_entries(self) -> list[tuple[str, bytes]]:
         """(group, data) in the order in which they were journalled."""
-        with typed_errors(self.path):
-            entries: list[tuple[str, bytes]] = self._db.execute(  # type: ignore[assignment]  # by schema
-                "SELECT grp, data FROM journal ORDER BY id"
-            ).fetchall()
-        return entries
+        with self._errors():
+            return self._journal.entries()
 
     def put(self, key: str, value: bytes) -> None:
-        """Keep at most 64 kB under a key; Rejected when it is more."""
+        """Keep at most 64 kB under a key; Rejected when it is more. Free when it is there."""
         _check_size(value, KV_BYTES_MAX, key)
-        with self.transaction():
-            self._keep(key, value)
+        if self.get(key) != value:
+            with self.transaction():
+                self._kept.put(key, value)
 
     def get(self, key: str) -> bytes | None:
-        with typed_errors(self.path):
-            value: bytes | None = self._db.execute("SELECT value FROM kv WHERE key = ?", (key,)).get
-        return value
+        with self._errors():
+            return self._kept.get(key)
 
     def new_epoch(self) -> str:
         """Begin an epoch: the ground is ahead of this one, which is diverged from now on."""
         with self.transaction():
-            epoch = self._random(6).hex()
-            self._db.execute("UPDATE epoch SET diverged = 1 WHERE epoch = ?", (self.epoch,))
-            self._db.execute("INSERT INTO epoch (epoch) VALUES (?)", (epoch,))
-            self._streams.diverged.add(self.epoch)
-            self._streams.epochs.insert(0, epoch)
-        return epoch
+            self._books.diverge()
+            return self._books.begin_epoch()
 
     def maintain(self) -> None:
-        """Give up what is over the size, return free pages to the disk, keep the WAL short.
+        """Make room before it is needed, return free pages to the disk, keep the WAL short.
 
         Call it every few seconds between appends; each call is bounded to some milliseconds.
         """
         try:
             with self.transaction():
-                self._make_room(self._pages_evict * 98 // 100)
+                over = self._room.bytes_over(THIN_SHARE)
+                if over:
+                    self._books.evict_safe(over)
+                if self._room.bytes_over(THIN_SHARE):
+                    self._books.thin(THIN_RECORDS)
+                self._make_room(KEEP_SHARE)
         except Unreachable:
             return  # appends say it; room was made at the end of the failed transaction
-        with typed_errors(self.path):
-            if self._db.pragma("freelist_count") > 2 * VACUUM_PAGES:
-                self._db.execute(f"PRAGMA incremental_vacuum({VACUUM_PAGES})").fetchall()
-            try:
-                if self._wal_bytes() > CHECKPOINT_BYTES:
-                    self._db.execute("PRAGMA wal_checkpoint(truncate)")
-            except apsw.FullError:
-                self._reserve.give_up()
-            self._let_grow(self._reserve.hold())
+        with self._errors():
+            self._room.tidy()
 
     # -- what the sender needs (shared.sync.sender.Store)
 
@@ -273,14 +264,15 @@ class Outbox:
         self, cls: str, epochs: Collection[str], cursors: Mapping[tuple[str, str], int], limit: int
     ) -> list[Held]:
         """Records of a class that are not received, oldest first, from each stream's cursor on."""
-        found: list[tuple[int, Held]] = []
+        found: list[list[tuple[int, Held]]] = []
         for stream in self._streams.of_class(cls):
             cursor = cursors.get((stream.epoch, stream.name), 0)
             if stream.epoch in epochs and cursor < stream.next_seq:
-                with typed_errors(self.path):
-                    found += rows.waiting(self._db, stream, cursor, limit)
-        found.sort(key=lambda pair: pair[0])
-        return [held for _, held in found[:limit]]
+                with self._errors():
+                    found.append(rows.waiting(self._db, stream, cursor, limit))
+        # a merge, not a sort: whatever the ages, each stream's records keep their order
+        in_turn = merge(*found, key=lambda pair: pair[0])
+        return [held for _, held in islice(in_turn, limit)]
 
     def read(self, held: Held) -> bytes | None:
         """Sealed bytes of a record; None when it was evicted or received meanwhile."""
@@ -293,17 +285,29 @@ class Outbox:
         """Every record held, those that the ground has too: what a copy is made from."""
         for stream in list(self._streams.all.values()):
             for low, high in list(stream.held):
-                with typed_errors(self.path):
+                with self._errors():
                     for seq, size in rows.sizes(self._db, stream, low, high):
                         yield Held(stream.epoch, stream.name, seq, stream.cls, size)
 
     def sealed(self, held: Held) -> bytes | None:
-        """Sealed bytes of a record, received or not; None when it is not held."""
+        """The same, received or not; None when it is not held or locked.
+
+        One that the disk has damaged goes now, with a drop record: nobody could ever prove it.
+        """
         stream = self._streams.all.get((held.epoch, held.stream))
         if stream is None:
             return None
-        with typed_errors(self.path):
-            return rows.sealed(self._db, stream.record_id(held.seq))
+        with self._errors():
+            try:
+                return self._books.read(stream, held.seq)
+            except Corrupt as error:
+                damage = error.what
+        try:
+            with self.transaction():
+                self._books.drop_damaged(stream, held.seq, damage)
+        except Unreachable:
+            pass  # it stays, and is found again
+        return None
 
     def apply_ack(self, ack: Ack, *, answer: bool) -> AckCounts:
         """Take over what the ground holds. The signature and the epoch are checked already.
@@ -313,161 +317,111 @@ class Outbox:
         """
         try:
             with self.transaction():
-                return self._learn(ack, answer, keep=True)
+                return self._books.learn(ack, answer, keep=True)
         except Unreachable:  # a full disk: known until the restart, and then told again
-            return self._learn(ack, answer, keep=False)
-
-    def _learn(self, ack: Ack, answer: bool, keep: bool) -> AckCounts:
-        received = safe = 0
-        nothing = RangeSet()
-        told, kept = (
-            {name: RangeSet.from_coverage(coverage) for name, coverage in part.items()}
-            for part in (ack.received, ack.safe)
-        )
-        for stream in list(self._streams.of_epoch(ack.epoch)):
-            name = stream.name
-            gained = stream.learn(told.get(name, nothing), kept.get(name, nothing), answer)
-            if gained is None:
-                continue
-            received, safe = received + gained[0], safe + gained[1]
-            if keep:
-                self._db.execute(
-                    "UPDATE stream SET received = ?, safe = ? WHERE id = ?",
-                    (pack(stream.received), pack(stream.safe), stream.id),
-                )
-        return AckCounts(received, safe)
+            return self._books.learn(ack, answer, keep=False)
 
     def stats(self) -> OutboxStats:
+        streams = list(self._streams.all.values())
         depth = dict.fromkeys(CLASSES, 0)
         first: list[int] = []
-        records = 0
-        for stream in self._streams.all.values():
-            records += stream.held.size
-            unsafe = stream.held_unsafe()
-            depth[stream.cls] += unsafe
+        for stream in streams:
+            unsafe = stream.unsafe()
+            depth[stream.cls] += unsafe.size
             if unsafe:
-                first.append(stream.record_id(stream.first(stream.held, stream.safe)))
-        with typed_errors(self.path):
+                first.append(stream.record_id(next(iter(unsafe))[0]))
+        with self._errors():
             times = [rows.event_time_ns(self._db, number) for number in first]
-        size = self.path.stat().st_size + self._wal_bytes() + self._reserve.held_bytes
-        return OutboxStats(records, size, depth, min(times, default=None), self._evicted_unsafe)
+        return OutboxStats(
+            sum(stream.held.size for stream in streams), self._room.size_bytes(), depth,
+            min(times, default=None), self._books.evicted_unsafe, self._books.thinned,
+            self._streams.locked,
+        )  # fmt: skip
 
     # -- inside
 
-    def _load(self) -> None:
-        self._streams = Streams(self._db)
-        self._born = self._db.execute("SELECT coalesce(max(born), 0) FROM record").get
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        """Typed; and once a sync has failed nothing is written through this connection."""
+        try:
+            with typed_errors(self.path):
+                yield
+        except Unsynced as error:
+            self._unsynced = error
+            raise
 
-    def _begin_boot(self) -> None:
-        owner = f"{self.operator}/{self.tail}".encode()
-        if (self.get("owner") or owner) != owner:
+    def _check_owner(self) -> None:
+        self._owner = f"{self.operator}/{self.tail}".encode()
+        found = self._kept.get("owner") or self._owner
+        if found != self._owner:
             raise ConfigError(
-                f"this outbox belongs to {(self.get('owner') or b'').decode()}", str(self.path),
+                f"this outbox belongs to {found.decode(errors='replace')}", str(self.path),
                 "move it aside once its records are on the ground",
             )  # fmt: skip
+
+    def _begin_boot(self) -> None:
         self.boot = int.from_bytes(self.get("boot") or b"") + 1
+        self._lost_keys = max(self._sealing.locked, default=0)
+        if self._lost_keys <= int.from_bytes(self.get("locked") or b""):
+            self._lost_keys = 0  # known since an earlier boot
         self._boot_due = True  # from now on the first thing in every transaction, until one commits
         try:
             with self.transaction():
                 pass
         except Unreachable as error:
-            if not self._streams.epochs:
-                raise  # a store that has no epoch can do nothing
+            if not self._streams.epochs or self._lost_keys:
+                raise  # a store that has no epoch of its own can do nothing
             self.opened = replace(self.opened, full=error.what)
+        self.opened = replace(self.opened, locked=self._streams.locked)
 
     def _put_boot(self) -> None:
-        self._keep("owner", f"{self.operator}/{self.tail}".encode())
-        self._keep("boot", self.boot.to_bytes(8))
+        self._kept.put("owner", self._owner)
+        self._kept.put("boot", self.boot.to_bytes(8))
+        self._sealing.put_key()
         if not self._streams.epochs:
-            epoch = self._random(6).hex()
-            self._db.execute("INSERT INTO epoch (epoch) VALUES (?)", (epoch,))
-            self._streams.epochs.append(epoch)
+            self._books.begin_epoch()
+        elif self._lost_keys:
+            self._begin_anew()
 
-    def _keep(self, key: str, value: bytes) -> None:
-        self._db.execute("INSERT OR REPLACE INTO kv VALUES (?, ?)", (key, value))
+    def _begin_anew(self) -> None:
+        """The keys are new: what the old ones sealed stays for them, and for the recovery key.
+
+        The state beside the records is locked with them, so identities must not go on from it.
+        """
+        self._kept.put("locked", self._lost_keys.to_bytes(8))
+        self._journal.bound_locked()
+        old = self.epoch
+        self._books.begin_epoch()
+        self.audit(
+            "store", "locked", subject=old, flight="", t_event_ns=0, t_quality=TIME_NONE,
+            reasons=["their data key does not unwrap with this device's key"],
+            detail={"records": str(self._streams.locked)},
+        )  # fmt: skip
 
     def _roll_back(self, full: bool) -> None:
         """Undo, read the books again, and after a full disk make some room for the next call."""
-        with typed_errors(self.path):
+        with self._errors():
             if self._db.in_transaction:
                 self._db.execute("ROLLBACK")
             self._load()
         if not full:
             return
-        self._reserve.give_up()
         try:
-            # restart, not truncate: what the WAL has of the disk is kept for what follows
-            self._db.execute("PRAGMA wal_checkpoint(restart)").fetchall()
-            self._let_grow(False)
+            self._room.shrink()
             with self._db:
-                self._make_room(self._live_pages() - EVICT_RECORDS)
+                self._books.evict(FULL_PAGES * PAGE_BYTES)
         except apsw.Error:  # nothing to be had; the failure that is under way tells it
             self._load()
 
-    def _let_grow(self, may: bool) -> None:
-        """Up to its size, or not beyond the pages it has."""
-        pages_max = (
-            self._pages_most if may else min(self._pages_most, self._db.pragma("page_count"))
-        )
-        self._db.execute(f"PRAGMA max_page_count = {pages_max}")
-        self._pages_evict = pages_max * 95 // 100
+    def _load(self) -> None:
+        self._kept.forget()
+        self._books.load()
+        self._journal = Journal(self._db, self._sealing)
 
-    def _stream(self, cls: str, name: str) -> Stream:
-        stream = self._streams.all.get((self.epoch, name))
-        if stream is None:
-            check_identifier(name, "stream")
-            self._db.execute(
-                "INSERT INTO stream (epoch, stream, cls, next_seq, received, safe)"
-                " VALUES (?, ?, ?, 0, ?, ?)",
-                (self.epoch, name, cls, NOTHING, NOTHING),
-            )
-            stream = Stream(self._db.last_insert_rowid(), self.epoch, name, cls, 0)
-            self._streams.all[self.epoch, name] = stream
-        assert stream.cls == cls, "a stream has one class"
-        return stream
-
-    def _append(self, cls: str, payload: bytes, name: str, schema: str, codec: str) -> RecordRef:
-        stream, (flight, t_event_ns, t_quality) = self._stream(cls, name), self._last
-        seq = stream.next_seq
-        envelope, data = seal(
-            operator=self.operator, tail=self.tail, epoch=self.epoch, stream=name, seq=seq,
-            cls=cls, flight=flight, t_event_ns=t_event_ns, t_quality=t_quality, schema=schema,
-            codec=codec, payload=payload,
-        )  # fmt: skip
-        self._born += 1
-        number = stream.record_id(seq)
-        rows.insert(self._db, number, self._born, t_event_ns, envelope.sha256, data)
-        self._db.execute("UPDATE stream SET next_seq = ? WHERE id = ?", (seq + 1, stream.id))
-        stream.next_seq = seq + 1
-        stream.held.add(seq)
-        return RecordRef(self.epoch, name, seq, len(data))
-
-    def _live_pages(self) -> int:
-        pages: int = self._db.pragma("page_count") - self._db.pragma("freelist_count")
-        return pages
-
-    def _wal_bytes(self) -> int:
-        try:
-            return self.path.with_name(self.path.name + "-wal").stat().st_size
-        except FileNotFoundError:
-            return 0
-
-    def _make_room(self, pages_max: int) -> None:
-        """Evict up to EVICT_RECORDS records while the live pages are over `pages_max`."""
-        over = self._live_pages() - pages_max
-        if over <= 0:
-            return
-        bytes_over = max(over, min(EVICT_PAGES, pages_max // 16)) * PAGE_BYTES
-        streams = self._streams.all.values()
-        oldest = rows.evictable(self._db, streams, bytes_over, EVICT_RECORDS)
-        evicted = retention.choose(oldest, bytes_over, EVICT_RECORDS)
-        for candidate in evicted:  # before the drop records, which may need their room
-            stream = self._streams.all[candidate.epoch, candidate.stream]
-            rows.delete(self._db, stream.record_id(candidate.seq))
-            stream.held.remove_range(candidate.seq, candidate.seq + 1)
-            self._evicted_unsafe += not candidate.safe
-        for drop in retention.drops(evicted, self.epoch):
-            self._append("drop", encode(drop), "drop", "drop/1", "")
+    def _make_room(self, share: float) -> None:
+        over = self._room.bytes_over(share)
+        if over:
+            self._books.evict(over)
 
 
 def _check_size(data: bytes, bytes_max: int, where: str) -> None:

@@ -6,7 +6,7 @@ holds: it equals what is committed or about to be; after a rollback it is read a
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import apsw
@@ -33,6 +33,8 @@ class Stream:
     received: RangeSet = field(default_factory=RangeSet)
     safe: RangeSet = field(default_factory=RangeSet)
     held: RangeSet = field(default_factory=RangeSet)
+    locked: RangeSet = field(default_factory=RangeSet)
+    """Held, but sealed with a key that this process does not have."""
 
     def record_id(self, seq: int) -> int:
         return self.id << SEQ_BITS | seq
@@ -48,9 +50,14 @@ class Stream:
                 return gap
         return self.next_seq
 
-    def held_unsafe(self) -> int:
-        """How many held records are not safe."""
-        return self.held.size - self.held.intersection(self.safe).size
+    def unsafe(self) -> RangeSet:
+        """Held, neither safe nor locked: what the ground has still to get."""
+        return RangeSet(
+            open_part
+            for low, high in self.held
+            for part in self.safe.missing(low, high)
+            for open_part in self.locked.missing(*part)
+        )
 
     def learn(self, received: RangeSet, safe: RangeSet, answer: bool) -> tuple[int, int] | None:
         """Take over what the ground says; how many held records are newly received and safe.
@@ -73,15 +80,16 @@ class Stream:
         return max(0, gained[0]), max(0, gained[1])
 
     def pending(self, cursor: int) -> Iterator[Range]:
-        """Held and not received, from `cursor` on."""
+        """Held, not received and not locked, from `cursor` on."""
         for low, high in self.received.missing(cursor, self.next_seq):
-            yield from self.held.within(low, high)
+            for part_low, part_high in self.held.within(low, high):
+                yield from self.locked.missing(part_low, part_high)
 
 
 class Streams:
     """Every stream of every epoch held, by (epoch, name)."""
 
-    def __init__(self, db: apsw.Connection) -> None:
+    def __init__(self, db: apsw.Connection, has_key: Callable[[int], bool]) -> None:
         rows = db.execute("SELECT epoch, diverged FROM epoch ORDER BY n DESC").fetchall()
         self.epochs = [str(epoch) for epoch, _ in rows]
         self.diverged = {str(epoch) for epoch, diverged in rows if diverged}
@@ -100,6 +108,17 @@ class Streams:
             if low >> SEQ_BITS not in by_id:
                 raise Corrupt("records of an unknown stream", "outbox")
             by_id[low >> SEQ_BITS].held.add_range(low & SEQ_MASK, ((high - 1) & SEQ_MASK) + 1)
+        for (data_key,) in db.execute("SELECT DISTINCT data_key FROM record").fetchall():
+            if not has_key(int(data_key)):  # type: ignore[arg-type]  # by schema
+                for (number,) in db.execute(
+                    "SELECT id FROM record WHERE data_key = ?", (data_key,)
+                ):
+                    by_id[number >> SEQ_BITS].locked.add(number & SEQ_MASK)
+
+    @property
+    def locked(self) -> int:
+        """How many records are held whose key this process does not have."""
+        return sum(s.held.intersection(s.locked).size for s in self.all.values() if s.locked)
 
     def of_epoch(self, epoch: str) -> Iterator[Stream]:
         return (stream for stream in self.all.values() if stream.epoch == epoch)

@@ -20,13 +20,15 @@ class RecordRef:
 class Opened:
     """What opening found. quarantined: where a corrupt file was moved to, and why.
 
-    full: why nothing can be written for now; reading and sending work.
+    full: why nothing can be written for now; reading and sending work. locked: records that are
+    held, but whose data key this device's key does not unwrap.
     """
 
     created: bool
     quarantined: Path | None = None
     reason: str = ""
     full: str = ""
+    locked: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,11 +41,14 @@ class AckCounts:
 
 @dataclass(frozen=True, slots=True)
 class OutboxStats:
-    """depth: records not yet safe, by class. oldest_unsafe_ns: event time."""
+    """depth: records not yet safe, by class. oldest_unsafe_ns: event time. locked: held, but not
+    readable aboard; not in depth."""
 
     records: int
     bytes: int
     depth: dict[str, int]
     oldest_unsafe_ns: int | None
     evicted_unsafe: int
-    """Since this open."""
+    thinned: int = 0
+    """Blocks replaced by thinner ones; like `evicted_unsafe` since this open."""
+    locked: int = 0

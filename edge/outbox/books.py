@@ -1,0 +1,253 @@
+"""The books: records, their counters, and what goes when there is no room.
+
+In: payloads, what must go. Out: records, drop records. Always holds: `seq` is contiguous per
+(epoch, stream); a record goes only when it is safe or with a drop record beside it; sealed bytes
+never change. Nothing here commits: the caller has a transaction open, and has the books read
+again after a rollback.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import apsw
+
+from edge.outbox import retention, rows, thinning
+from edge.outbox.retention import Candidate
+from edge.outbox.sealing import PLAIN, Sealing
+from edge.outbox.streams import Stream, Streams, pack
+from edge.outbox.values import AckCounts, RecordRef
+from shared.block import Block, decode_block, encode_block
+from shared.envelope import TIME_NONE, Envelope, open_envelope, seal
+from shared.errors import Corrupt, Rejected
+from shared.log import event
+from shared.messages import Ack, encode
+from shared.sync.ranges import RangeSet
+from shared.topics import check_identifier
+
+EVICT_RECORDS = 64  # in one transaction, so that an append stays about a millisecond
+STREAMS_MAX = 200  # of an epoch; the ground takes 256. No thinned stream is begun beyond it
+RATES_LEARNED = 8  # streams whose rate is looked up in one call: each decodes a block
+NOTHING = pack(RangeSet())
+DAMAGED = "damaged on disk"
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """What a record says of its time. flight: id of its period."""
+
+    flight: str = ""
+    t_event_ns: int = 0
+    t_quality: int = TIME_NONE
+
+
+class Books:
+    """Of one open database."""
+
+    def __init__(
+        self, db: apsw.Connection, operator: str, tail: str, sealing: Sealing,
+        random: Callable[[int], bytes],
+    ) -> None:  # fmt: skip
+        self._db, self._operator, self._tail = db, operator, tail
+        self._sealing, self._random = sealing, random
+        self._rates_hz: dict[str, float] = {}
+        self.evicted_unsafe = self.thinned = 0
+        self.moment = Moment()
+        """Of the last append; drop records carry it."""
+        self.load()
+
+    def load(self) -> None:
+        self.streams = Streams(self._db, self._sealing.has)
+        self._thin_from: dict[tuple[str, str], int] = {}  # what is before it does not get smaller
+        self._born: int = self._db.execute("SELECT coalesce(max(born), 0) FROM record").get
+
+    @property
+    def epoch(self) -> str:
+        return self.streams.epochs[0]
+
+    def begin_epoch(self) -> str:
+        epoch = self._random(6).hex()
+        self._db.execute("INSERT INTO epoch (epoch) VALUES (?)", (epoch,))
+        self.streams.epochs.insert(0, epoch)
+        return epoch
+
+    def diverge(self) -> None:
+        """The ground knows more of the current epoch than this store."""
+        self._db.execute("UPDATE epoch SET diverged = 1 WHERE epoch = ?", (self.epoch,))
+        self.streams.diverged.add(self.epoch)
+
+    def append(
+        self, cls: str, payload: bytes, name: str, schema: str, codec: str = "", *,
+        moment: Moment | None = None, born: int | None = None,
+    ) -> RecordRef:  # fmt: skip
+        """born: where it stands among the records by age; behind all others by default."""
+        stream, at = self._stream(cls, name), moment or self.moment
+        seq = stream.next_seq
+        envelope, plain = seal(
+            operator=self._operator, tail=self._tail, epoch=self.epoch, stream=name, seq=seq,
+            cls=cls, flight=at.flight, t_event_ns=at.t_event_ns, t_quality=at.t_quality,
+            schema=schema, codec=codec, payload=payload,
+        )  # fmt: skip
+        if born is None:
+            self._born = born = self._born + 1
+        key, data = self._sealing.seal(plain, ("record", self.epoch, name, seq))
+        rows.insert(self._db, stream.record_id(seq), born, envelope, len(plain), key, data)
+        self._db.execute("UPDATE stream SET next_seq = ? WHERE id = ?", (seq + 1, stream.id))
+        stream.next_seq = seq + 1
+        stream.held.add(seq)
+        return RecordRef(self.epoch, name, seq, len(plain))
+
+    def _stream(self, cls: str, name: str) -> Stream:
+        stream = self.streams.all.get((self.epoch, name))
+        if stream is None:
+            check_identifier(name, "stream")
+            self._db.execute(
+                "INSERT INTO stream (epoch, stream, cls, next_seq, received, safe)"
+                " VALUES (?, ?, ?, 0, ?, ?)",
+                (self.epoch, name, cls, NOTHING, NOTHING),
+            )
+            stream = Stream(self._db.last_insert_rowid(), self.epoch, name, cls, 0)
+            self.streams.all[self.epoch, name] = stream
+        assert stream.cls == cls, "a stream has one class"
+        return stream
+
+    def read(self, stream: Stream, seq: int) -> bytes | None:
+        """A record's envelope; None when it is not held or locked, Corrupt when it is damaged."""
+        row = rows.sealed(self._db, stream.record_id(seq))
+        if row is None:
+            return None
+        data = self._sealing.open(*row, ("record", stream.epoch, stream.name, seq))
+        if data is not None and row[0] == PLAIN:  # nothing else has looked at these bytes
+            try:
+                envelope = open_envelope(data)
+            except Rejected as error:
+                raise Corrupt(error.what, f"{stream.name}/{seq}") from None
+            if envelope.identity[1:] != (stream.epoch, stream.name, seq):
+                raise Corrupt("another record's bytes", f"{stream.name}/{seq}")
+        return data
+
+    def learn(self, ack: Ack, answer: bool, keep: bool) -> AckCounts:
+        """Take over what the ground has of an epoch. keep: in the store as well."""
+        received = safe = 0
+        nothing = RangeSet()
+        told, kept = (
+            {name: RangeSet.from_coverage(coverage) for name, coverage in part.items()}
+            for part in (ack.received, ack.safe)
+        )
+        for stream in list(self.streams.of_epoch(ack.epoch)):
+            name = stream.name
+            gained = stream.learn(told.get(name, nothing), kept.get(name, nothing), answer)
+            if gained is None:
+                continue
+            received, safe = received + gained[0], safe + gained[1]
+            if keep:
+                self._db.execute(
+                    "UPDATE stream SET received = ?, safe = ? WHERE id = ?",
+                    (pack(stream.received), pack(stream.safe), stream.id),
+                )
+        return AckCounts(received, safe)
+
+    # -- what goes
+
+    def evict(self, bytes_over: int) -> None:
+        """Up to EVICT_RECORDS records in the order of `retention`, to free so many bytes."""
+        oldest = rows.evictable(self._db, self.streams.all.values(), bytes_over, EVICT_RECORDS)
+        self._evict(retention.choose(oldest, bytes_over, EVICT_RECORDS), retention.REASON)
+
+    def evict_safe(self, bytes_over: int) -> None:
+        """The same, but only what the ground has."""
+        safe = rows.safe(self._db, self.streams.all.values(), EVICT_RECORDS)
+        self._evict(retention.choose(safe, bytes_over, EVICT_RECORDS), retention.REASON)
+
+    def drop_damaged(self, stream: Stream, seq: int, why: str) -> None:
+        """A record that cannot be read can never be proved: it goes, and is named."""
+        event("store.damaged", what=why, where=f"{stream.epoch}/{stream.name}/{seq}")
+        self._evict(rows.one(self._db, stream, seq), DAMAGED)
+
+    def _evict(self, gone: list[Candidate], reason: str) -> None:
+        self.evicted_unsafe += sum(not candidate.safe for candidate in gone)
+        self._drop(gone, reason)
+
+    def _drop(self, gone: list[Candidate], reason: str) -> None:
+        for candidate in gone:  # before the drop records, which may need their room
+            stream = self.streams.all[candidate.epoch, candidate.stream]
+            rows.delete(self._db, stream.record_id(candidate.seq))
+            stream.held.remove_range(candidate.seq, candidate.seq + 1)
+        for drop in retention.drops(gone, self.epoch, reason):
+            self.append("drop", encode(drop), "drop", "drop/1")
+
+    # -- thinning
+
+    def thin(self, count_max: int) -> int:
+        """Replace up to `count_max` blocks by thinner ones; how many were.
+
+        Of the stream whose rate is highest by now, its oldest ones.
+        """
+        stream = self._next_to_thin()
+        if stream is None:
+            return 0
+        key = (stream.epoch, stream.name)
+        gone: list[Candidate] = []
+        for candidate in rows.pending(self._db, stream, self._from(stream), count_max):
+            self._thin_from[key] = candidate.seq + 1
+            if self._replace(stream, candidate):
+                gone.append(candidate)
+        self._drop(gone, thinning.reason(thinning.keep_every(stream.name) * thinning.STEP))
+        self.thinned += len(gone)
+        return len(gone)
+
+    def _next_to_thin(self) -> Stream | None:
+        """A diverged epoch is left alone: the ground may hold other bytes under its names."""
+        names = {stream.name for stream in self.streams.of_epoch(self.epoch)}
+        best, best_hz, learned = None, 2 * thinning.RATE_MIN_HZ, 0
+        for stream in self.streams.of_class("block"):
+            into = thinning.next_stream(stream.name)
+            if into is None or stream.epoch in self.streams.diverged:
+                continue
+            if into not in names and len(names) >= STREAMS_MAX:
+                continue
+            first = rows.pending(self._db, stream, self._from(stream), 1)
+            if not first:
+                continue
+            if stream.name not in self._rates_hz:
+                if learned == RATES_LEARNED:
+                    continue
+                learned += 1
+                block = self._block(stream, first[0].seq)
+                self._rates_hz[stream.name] = thinning.rate_hz(block[1]) if block else 0.0
+            if self._rates_hz[stream.name] >= best_hz:
+                best, best_hz = stream, self._rates_hz[stream.name] + 1e-6
+        return best
+
+    def _replace(self, stream: Stream, candidate: Candidate) -> bool:
+        """Whether a thinner block stands for it now; its own row is still there."""
+        found = self._block(stream, candidate.seq)
+        into = thinning.next_stream(stream.name)
+        if found is None or into is None:
+            return False
+        envelope, block = found
+        payload = encode_block(thinning.thin(block, (stream.epoch, stream.name, candidate.seq)))
+        if len(payload) >= len(envelope.payload):
+            return False
+        self.append(
+            "block", payload, into, envelope.schema, envelope.codec, born=candidate.born,
+            moment=Moment(envelope.flight, envelope.t_event_ns, envelope.t_quality),
+        )  # fmt: skip
+        return True
+
+    def _block(self, stream: Stream, seq: int) -> tuple[Envelope, Block] | None:
+        """None when it is damaged (it is dropped then), or no block that this program reads."""
+        try:
+            data = self.read(stream, seq)
+        except Corrupt as error:
+            self.drop_damaged(stream, seq, error.what)
+            return None
+        try:
+            envelope = open_envelope(data) if data is not None else None
+            return None if envelope is None else (envelope, decode_block(envelope.payload))
+        except (Rejected, Corrupt):
+            return None
+
+    def _from(self, stream: Stream) -> int:
+        return self._thin_from.get((stream.epoch, stream.name), 0)
