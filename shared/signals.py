@@ -24,6 +24,7 @@ from shared.bounds import Count, Int32, Octet
 from shared.errors import ConfigError
 from shared.topics import check_identifier
 
+from shared.wiring import Arinc429, Arinc717, OpcUa, check_arinc429, check_arinc717
 Encoding = Literal["int", "f64", "enum", "text"]
 READING_MAGIC = 0x5254  # "TR", little endian
 READING_VERSION = 1
@@ -69,6 +70,9 @@ class Signal(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     label: str = ""
     sdi: str = ""
     source_priority: Octet = 1
+    arinc429: Arinc429 | None = None
+    arinc717: Arinc717 | None = None
+    opcua: OpcUa | None = None
     redundant_of: str = ""
     """Name of the first of its family, which measures the same in the same unit."""
     disagree_max: float | None = None
@@ -313,3 +317,9 @@ def _check_redundancy(file: _File, need: Callable[[bool, str, str, str], None]) 
                  "name the first of the family")  # fmt: skip
             need(first.unit == signal.unit, f"{signal.unit!r} against {first.unit!r}",
                  f"{key}: redundant_of", "give both in one unit")  # fmt: skip
+            if signal.arinc429 is not None:
+                check_arinc429(
+                    signal.arinc429, signal.encoding, signal.label, signal.sdi, key, need
+                )
+            if signal.arinc717 is not None:
+                check_arinc717(signal.arinc717, signal.encoding, key, need)
