@@ -1,7 +1,7 @@
 """Ed25519 identities of tails and grounds, and what they sign.
 
 In: bytes and a domain. Out: `Signed` (body, key id, signature) and the way back.
-Always holds: a signature made for one domain (manifest, ack, closure) verifies in no other.
+Always holds: a signature made for one domain (manifest, ack, closure, export) verifies in no other.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 
 from shared.errors import ConfigError, Rejected
 
-Domain = Literal["manifest", "ack", "closure"]
+Domain = Literal["manifest", "ack", "closure", "export"]
 SIGNED_BYTES_MAX = 512 * 1024
 
 
