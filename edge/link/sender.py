@@ -73,11 +73,13 @@ class LinkRunner:
         on_notice: Callable[[Notice], None], on_handed: Callable[[RecordRef, int], None],
         on_epoch: Callable[[str], None] = lambda why: None,
         links: Mapping[Name, tuple[Link, Limits]] | None = None,
-        random: Callable[[int], bytes] = os.urandom,
+        random: Callable[[int], bytes] = os.urandom, beat: Callable[[], None] = lambda: None,
     ) -> None:  # fmt: skip
         """on_handed: (alert, monotonic ns) when the socket took an alert. on_epoch: why a new
-        epoch has just begun. links: instead of those the profile names.
+        epoch has just begun. links: instead of those the profile names. beat: called at least once
+        in any wait that the links allow.
         """
+        self._beat = beat
         self._outbox, self._clock, self._random = outbox, clock, random
         self._phase, self._on_notice, self._on_handed = phase, on_notice, on_handed
         self._on_epoch = on_epoch
@@ -169,6 +171,7 @@ class LinkRunner:
 
     async def _write(self, session: Session) -> None:
         while True:
+            self._beat()
             self._wake.clear()
             now_ns = self._clock.mono_ns()
             if self._sender.silent_ns(now_ns) > SILENT_NS:
@@ -187,6 +190,7 @@ class LinkRunner:
         count = 0
         while (out := self._sender.take(self._clock.mono_ns())) is not None:
             await session.publish(out.leaf, out.data)
+            self._beat()
             if out.held is not None and out.leaf == "alert":
                 held = out.held
                 ref = RecordRef(held.epoch, held.stream, held.seq, len(out.data))
@@ -271,6 +275,7 @@ class LinkRunner:
         """Wait, but not through a change of what to try."""
         names = order(self._phase(), self._links)
         while delay_s > 0 and order(self._phase(), self._links) == names:
+            self._beat()
             await asyncio.sleep(min(delay_s, PHASE_LOOK_S))
             delay_s -= PHASE_LOOK_S
 

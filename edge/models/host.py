@@ -43,6 +43,7 @@ from shared.profile import ModelBounds
 
 STDERR_CHARS_MAX = 500
 END_S = 1.0  # from end of output to a kill
+BEAT_S = 1.0  # while a worker serves
 WORKER = ("-m", "edge.models.worker")
 
 FailureKind = Literal["crash", "hang", "growth", "answer", "load", "start"]
@@ -144,7 +145,9 @@ class ModelHost:
         times: HostTimes | None = None,
         on_failure: OnFailure | None = None,
         program: Sequence[str] = WORKER,
+        beat: Callable[[], None] = lambda: None,
     ) -> None:
+        self._beat = beat
         self._bounds, self._esns, self._times = bounds, dict(esns), times or HostTimes()
         self._on_failure, self._program = on_failure, tuple(program)
         self._set: list[_Placed] = []
@@ -188,6 +191,7 @@ class ModelHost:
         """Keep a worker alive until cancelled; then end it."""
         loop, pause_s = asyncio.get_running_loop(), self._times.pause_first_s
         while True:
+            self._beat()
             started = loop.time()
             try:
                 await self._serve_one()
@@ -338,6 +342,8 @@ class ModelHost:
         ]
         said = asyncio.create_task(_last_words(process))
         try:
+            while not (await asyncio.wait(tasks[:1], timeout=BEAT_S))[0]:
+                self._beat()
             await tasks[0]
             self._ready.clear()
             status = await live.end()

@@ -37,6 +37,7 @@ RETRY_S = 15.0  # doubled at each attempt; assumption: the stand's link is back 
 REPEAT_S = 60.0  # the same refusal of the same offer is told once in this time
 TOLD_BURST, TOLD_EVERY_S = 6, 10.0  # decisions at the offer: 6 a minute, then their number
 NAMES_MAX = 64  # remembered with their attempts; assumption: far more than an aircraft has models
+BEAT_S = 30.0  # an idle client looks up this often
 ASK_S_MAX = 2.0  # no answer of the recorder's loop in this time is a shut gate
 
 T = TypeVar("T")
@@ -112,7 +113,9 @@ class UpdateClient:
         record: Callable[[UpdateDecision], None],
         clock: Clock,
         retry_s: float = RETRY_S,
+        beat: Callable[[], None] = lambda: None,
     ) -> None:
+        self._beat = beat
         self._slots, self._fetch, self._admit, self._load = slots, fetch, admit, load
         self._ask, self._record, self._clock, self._retry_s = ask, record, clock, retry_s
         self._offers: dict[str, _Offer] = {}
@@ -180,6 +183,7 @@ class UpdateClient:
     async def run(self) -> None:
         """Try what is pending whenever the gate is open; until cancelled."""
         while True:
+            self._beat()
             await self._sleep()
             for name, offer in list(self._offers.items()):
                 if offer.past.due_ns > self._clock.mono_ns() or self._shut.is_set():
@@ -188,6 +192,7 @@ class UpdateClient:
                     continue  # replaced while another one was tried
                 if not self._tries.take(self._clock.mono_ns()):
                     break
+                self._beat()
                 if await self._attempt(offer):
                     continue
                 self._retry_after(offer, self._retry_s)
@@ -309,11 +314,12 @@ class UpdateClient:
 
     async def _sleep(self) -> None:
         """Until something changed or, with the gate open, the first offer is due."""
-        timeout_s = None
+        timeout_s = BEAT_S
         if self._offers and not self._shut.is_set():
             now_ns = self._clock.mono_ns()
             due_ns = min(offer.past.due_ns for offer in self._offers.values())
-            timeout_s = max(0, due_ns - now_ns, self._tries.wait_ns(now_ns)) / 1e9
+            wait_ns = max(0, due_ns - now_ns, self._tries.wait_ns(now_ns))
+            timeout_s = min(BEAT_S, wait_ns / 1e9)
         try:
             async with asyncio.timeout(timeout_s):
                 await self._wake.wait()
