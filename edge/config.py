@@ -59,6 +59,15 @@ class Recording(_Strict, frozen=True, kw_only=True):
 
     journal_s: float = 1.0
     outbox_bytes_max: int = 512 << 20
+    snapshot_pre_s: float = 30.0
+    snapshot_post_s: float = 30.0
+
+
+class Seal(_Strict, frozen=True, kw_only=True):
+    """What the outbox is encrypted under at rest; docs/adr/0009."""
+
+    kind: Literal["file", "tpm", "none"] = "file"
+    tpm_tcti: str = "device:/dev/tpmrm0"
 
 
 class Pace(_Strict, frozen=True, kw_only=True):
@@ -87,6 +96,7 @@ class Profile(_Strict, frozen=True, kw_only=True):
     update: Update | None = None
     gate: GateRule = GateRule()
     recording: Recording = Recording()
+    seal: Seal = Seal()
     pace: Pace = Pace()
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
@@ -148,6 +158,8 @@ def load_profile(path: Path) -> tuple[Profile, SignalSet]:
         "pace.messages_per_tick_max": 1 <= pace.messages_per_tick_max <= 32_768,
         "recording.journal_s": 0.1 <= profile.recording.journal_s <= 1.0,
         "recording.outbox_bytes_max": profile.recording.outbox_bytes_max >= 1 << 20,
+        "recording.snapshot_pre_s": 0 <= profile.recording.snapshot_pre_s <= 120,
+        "recording.snapshot_post_s": 0 <= profile.recording.snapshot_post_s <= 120,
         "air.bytes_per_s_max": profile.air.bytes_per_s_max >= 0,
         "pace.model_period_s": pace.model_period_s >= 0.1,
         "pace.kpi_step_s": 0 < pace.kpi_step_s <= pace.kpi_window_s,

@@ -16,7 +16,7 @@ import logging
 import os
 import signal
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import partial
 
 import msgspec
@@ -36,6 +36,7 @@ from edge.models.alerts import AlertBook
 from edge.models.deviations import Deviations
 from edge.models.host import HostTimes, ModelHost
 from edge.models.means import StepMeans
+from edge.models.snapshots import SnapshotKeeper
 from edge.models.step import ModelStep
 from edge.outbox.store import Outbox, RecordRef
 from edge.periods import PeriodKeeper, restore_landing
@@ -53,7 +54,7 @@ from shared.clock import Clock, FlightClock
 from shared.envelope import TIME_NONE
 from shared.errors import Corrupt, TailTwinError, Unreachable
 from shared.log import event
-from shared.messages import Alert, Notice, State, encode
+from shared.messages import Alert, Notice, Report, Snapshot, State, encode
 from shared.phases import Phase
 from shared.signals import pack_signal_set
 
@@ -109,9 +110,14 @@ class Daemon:
             HostTimes(deadline_s=profile.pace.model_deadline_s),
         )  # fmt: skip
         self._alerts = AlertBook()
+        self._snapshots = SnapshotKeeper(
+            signals, profile.recording.snapshot_pre_s, profile.recording.snapshot_post_s,
+            period=lambda: self._periods.id,
+        )  # fmt: skip
         self._pipeline = Pipeline(
-            signals, self._table, self._recorder, self._alerts, self._book.keep_on
-        )
+            signals, self._table, self._recorder, self._alerts, self._book.keep_on,
+            self._snapshots,
+        )  # fmt: skip
         self._deviations = Deviations(self._alerts)
         self._kpis = KpiCollector(profile.pace.kpi_step_s, profile.pace.kpi_window_s)
         # link
@@ -206,8 +212,8 @@ class Daemon:
         """Phase, period and gate, five times a second."""
         self._state = self._phases.step(now_ns, self._situation.phase_inputs(now_ns))
         phase, t_ns = self._state.phase, self._table.t_event_ns
-        for report in self._pipeline.reports.step(phase.value, t_ns):
-            self._book.emit("report", encode(report), "report/1")
+        self._report(self._pipeline.reports.step(phase.value, t_ns))
+        self._send_snapshots(self._snapshots.step(t_ns))
         if self._turning is None and t_ns:
             self._turning = self._periods.machine.step(self._state, t_ns)
         if self._turning is not None:
@@ -222,6 +228,8 @@ class Daemon:
         when the store refuses any of it."""
         for kpi in self._kpis.flush():
             self._book.emit("kpi", encode(kpi), "kpi/1")
+        self._send_snapshots(self._snapshots.flush())
+        self._alerts.release()
         self._recorder.seal_all()
         self._periods.close(transition, self._bundles)
         self._turning = None
@@ -238,13 +246,16 @@ class Daemon:
     def _take_step(self, step: ModelStep) -> None:
         if self._muted:
             return
-        self._tell(self._deviations.judge(step, self._state.phase))
+        self._tell(self._deviations.judge(step, self._state.phase), step.signals)
         kpi = self._kpis.add(step)
         if kpi is not None:
             self._book.emit("kpi", encode(kpi), "kpi/1")
 
-    def _tell(self, alerts: list[Alert]) -> None:
-        """Alerts are durable at once, with the machines' state, and leave before anything else."""
+    def _tell(self, alerts: list[Alert], names: Collection[str] = ()) -> None:
+        """Alerts are durable at once, with the machines' state, and leave before anything else.
+
+        names: signals that they are about beside their own; their snapshots show these as well.
+        """
         if not alerts:
             return
         refs = [self._book.emit("alert", encode(alert), "alert/1") for alert in alerts]
@@ -254,6 +265,16 @@ class Daemon:
         for alert, ref in zip(alerts, refs, strict=True):
             event("alert", id=alert.id, change=alert.change, seq=ref.seq if ref else None,
                   trigger=alert.trigger, mono_ns=mono_ns, level=logging.WARNING)  # fmt: skip
+            self._snapshots.note(alert, names)
+            self._report(self._pipeline.reports.note(alert))
+
+    def _report(self, reports: list[Report]) -> None:
+        for report in reports:
+            self._book.emit("report", encode(report), "report/1")
+
+    def _send_snapshots(self, snapshots: list[Snapshot]) -> None:
+        for part in snapshots:
+            self._book.emit("report", encode(part), "snapshot/1")
 
     async def _load_live(self) -> None:
         """Give the worker what the slots say is live and offline keys still vouch for; without a
@@ -279,6 +300,7 @@ class Daemon:
         why = await self._host.load([(live.path(b), b.sha256) for b in live.bundles])
         self._slot, self._bundles, self._muted = live.slot, live.labels(), live.muted or why
         self._pipeline.means = StepMeans(self._settings.signals, self._host.signals)
+        self._snapshots.watch(self._host.signals)
         return [why] if why else []
 
     # -- update
@@ -306,7 +328,8 @@ class Daemon:
     def _ask_gate(self) -> GateDecision:
         """The gate as of this instant."""
         now_ns = self._flight.now_ns()
-        return self._gate.step(now_ns, self._situation.gate_inputs(now_ns), self._state.phase)
+        state, inputs = self._state, self._situation.gate_inputs(now_ns)
+        return self._gate.step(now_ns, inputs, state.phase, state.confidence, state.contradictions)
 
     def _see_gate(self, decision: GateDecision) -> None:
         if decision.open != self._decision.open:

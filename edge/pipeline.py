@@ -1,7 +1,7 @@
 """The pipeline: what happens to every batch of readings, aboard and in a replay alike.
 
 In: batches of one group, as sources give them. Out: the signal table, the recorder's journal and
-blocks, means for the models, report accumulators, and the alerts that a batch causes.
+blocks, means for the models, report accumulators, snapshot windows, and the alerts that a batch causes.
 Always holds: a batch is recorded with its quality whatever was found in it; a store that refuses
 stops nothing (`keep_on`); there is no work per reading, only per batch.
 """
@@ -17,6 +17,7 @@ from edge.acquire.validate import GroupValidator
 from edge.models.alerts import AlertBook
 from edge.models.exceedances import Exceedances
 from edge.models.means import StepMeans
+from edge.models.snapshots import SnapshotKeeper
 from edge.recorder import Recorder
 from edge.reports import ReportCollector
 from shared.messages import Alert
@@ -25,11 +26,11 @@ from shared.signals import SignalSet
 
 
 class Pipeline:
-    """validate → table → recorder → means → reports → exceedances."""
+    """validate → table → recorder → means → reports → snapshots → exceedances."""
 
     def __init__(
         self, signals: SignalSet, table: SignalTable, recorder: Recorder, alerts: AlertBook,
-        keep_on: Callable[..., None],
+        keep_on: Callable[..., None], snapshots: SnapshotKeeper,
     ) -> None:  # fmt: skip
         """keep_on: calls its first argument with the others, whatever the store refuses."""
         self._validators = {group.name: GroupValidator(group) for group in signals.groups}
@@ -39,7 +40,7 @@ class Pipeline:
         self._seen_ns = self._seen_next_ns = 0
         self.means = StepMeans(signals, ())
         """Of the signals that the loaded models use; replaced when models are."""
-        self.reports = ReportCollector(signals)
+        self.reports, self.snapshots = ReportCollector(signals), snapshots
         self.trigger: tuple[str, int] | None = None
         """Group and bus counter of the newest reading."""
 
@@ -62,6 +63,7 @@ class Pipeline:
             self._keep_on(self._recorder.add, readings, quality, now_ns)
             self.means.add(group, values, quality)
             self.reports.add(readings, values, quality)
+            self.snapshots.add(readings, quality)
             alerts += self._exceedances.judge(
                 group, readings.t_ns, readings.counter, values, quality, phase
             )

@@ -215,7 +215,7 @@ class Recorder:
 
     def _append(self, block: Block, period: str) -> None:
         """The block as records: one, or several where time jumps or the bytes are too many."""
-        for part, data in _parts(block, self._signals.group(block.group)):
+        for part, data in block_parts(block, self._signals.group(block.group)):
             self._outbox.append(
                 "block", data, stream=f"block-{block.group}", schema=BLOCK_SCHEMA,
                 flight=period, t_event_ns=int(part.t_ns[0]), t_quality=TIME_BUS,
@@ -331,7 +331,7 @@ def _jumps(group: Group, before_ns: int, t_ns: int) -> bool:
     return not 0 <= t_ns - before_ns <= group.block_s * 1e9
 
 
-def _parts(block: Block, group: Group) -> list[tuple[Block, bytes]]:
+def block_parts(block: Block, group: Group) -> list[tuple[Block, bytes]]:
     """The block cut where time jumps, each piece halved until it is small enough."""
     steps = np.diff(block.t_ns)
     cuts = np.flatnonzero((steps < 0) | (steps > group.block_s * 1e9)) + 1

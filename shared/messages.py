@@ -262,6 +262,24 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     start_ns: Int62
     end_ns: Int62
     values: dict[str, tuple[float, float, float, Count]]
+    outcome: Literal["complete", "aborted", "timed_out"] = "complete"
+    margins: dict[str, float] = {}
+    """Limit minus greatest value, in the signal's unit."""
+    corrected: dict[str, float] = {}
+    """Means corrected by theta and delta: speeds and flows in their unit, temperatures in K."""
+    subject: str = ""
+    """The alert it is about, by id; of an exceedance."""
+
+
+class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
+    """The readings of one group before and after an alert. block: as in shared.block."""
+
+    v: Octet = 1
+    alert: str
+    group: str
+    part: Count
+    """Parts of one alert and group come in order of time, from 0."""
+    block: bytes
 
 
 class Audit(msgspec.Struct, frozen=True, kw_only=True):

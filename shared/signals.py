@@ -22,9 +22,10 @@ import zstandard
 
 from shared.bounds import Count, Int32, Octet
 from shared.errors import ConfigError
+from shared.phases import Phase
 from shared.topics import check_identifier
-
 from shared.wiring import Arinc429, Arinc717, OpcUa, check_arinc429, check_arinc717
+
 Encoding = Literal["int", "f64", "enum", "text"]
 READING_MAGIC = 0x5254  # "TR", little endian
 READING_VERSION = 1
@@ -39,9 +40,12 @@ STATUS_PARITY, STATUS_ABSENT = 4, 5  # a word of wrong parity; no word in this r
 # The roles that phase, flight and gate understand; a set binds those it has to its signals.
 ROLES = (
     "altitude_ft", "airspeed_kt", "ground_speed_kt", "vertical_speed_fpm", "radio_height_ft",
-    "wow_left", "wow_right", "parking_brake", "external_power", "apu_power", "battery_only",
-    "n1_1", "n1_2", "n2_1", "n2_2", "fuel_cutoff_1", "fuel_cutoff_2",
-    "oil_pressure_1", "oil_pressure_2", "eec_power_1", "eec_power_2",
+    "wow_left", "wow_right", "on_ground",
+    "parking_brake", "external_power", "apu_power", "battery_only",
+    "n1_1", "n1_2", "n1_3", "n1_4", "n2_1", "n2_2", "n2_3", "n2_4",
+    "fuel_cutoff_1", "fuel_cutoff_2", "fuel_cutoff_3", "fuel_cutoff_4",
+    "oil_pressure_1", "oil_pressure_2", "oil_pressure_3", "oil_pressure_4",
+    "eec_power_1", "eec_power_2", "eec_power_3", "eec_power_4",
 )  # fmt: skip
 
 
@@ -69,10 +73,10 @@ class Signal(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     bus: str = ""
     label: str = ""
     sdi: str = ""
-    source_priority: Octet = 1
     arinc429: Arinc429 | None = None
     arinc717: Arinc717 | None = None
     opcua: OpcUa | None = None
+    source_priority: Octet = 1
     redundant_of: str = ""
     """Name of the first of its family, which measures the same in the same unit."""
     disagree_max: float | None = None
@@ -129,13 +133,51 @@ class Group(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
         return min(3_000_000_000, max(2 * self.period_ns, 400_000_000))
 
 
+class Crossing(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A condition on one signal: above or below a value, in its unit."""
+
+    signal: str
+    above: float | None = None
+    below: float | None = None
+
+    def holds(self, value: float) -> bool:
+        """False for a NaN."""
+        return value > self.above if self.above is not None else value < (self.below or 0.0)
+
+
+class AirData(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Signals that theta and delta are made of: Cel, [ft_i], 1."""
+
+    tat: str
+    altitude: str
+    mach: str
+
+
 class ReportRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A report as data: over each `phase`, the extremes of `signals`."""
+    """A report as data: least, mean, greatest and count of `signals` over a window."""
 
     name: str
-    phase: str
     signals: tuple[str, ...]
+    window: Literal["phase", "stable", "crossing", "exceedance"] = "phase"
+    """`phase`: as long as `phase` lasts. `stable`: the steadiest `hold_s` of each `every_s` of
+    it. `crossing`: from `start` to `end`. `exceedance`: while one of `exceedances` stands."""
+    phase: str = ""
     min_s: float = 10.0
+    """A phase shorter than this gives no report."""
+    stable: dict[str, float] = {}
+    """Signal to the largest spread of its means over 1 s, in its unit, that is steady."""
+    hold_s: float = 60.0
+    every_s: float = 1800.0
+    start: Crossing | None = None
+    end: Crossing | None = None
+    max_s: float = 300.0
+    """A `crossing` or `exceedance` longer than this is reported as timed out."""
+    exceedances: tuple[str, ...] = ()
+    limits: dict[str, float] = {}
+    """Signal to its limit: the report says the margin that its greatest value left."""
+    corrected: dict[str, Literal["speed", "temperature", "flow"]] = {}
+    """Signals whose means are also given corrected to the standard day at sea level."""
+    air: AirData | None = None
 
 
 class Exceedance(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -153,6 +195,8 @@ class Exceedance(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     phases: tuple[str, ...] = ()
     """Phases in which it may arise; empty means all."""
     rate_per_hour_max: Count = 60
+    latched: bool = False
+    """Once it arose it stands until the period ends, however the signal goes on."""
 
 
 class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -287,13 +331,18 @@ def _check(file: _File, where: str) -> None:
                 need(limit is None or limit > 0, f"{name} must be above 0", key, "leave it out")
             need(signal.encoding != "enum" or bool(signal.enum), "enum without names", key,
                  'enum = { off = 0, on = 1 }')  # fmt: skip
+            if signal.arinc429 is not None:
+                check_arinc429(
+                    signal.arinc429, signal.encoding, signal.label, signal.sdi, key, need
+                )
+            if signal.arinc717 is not None:
+                check_arinc717(signal.arinc717, signal.encoding, key, need)
     _check_redundancy(file, need)
     for role, name in file.roles.items():
         need(role in ROLES, "unknown role", f"roles.{role}", "one of " + ", ".join(ROLES))
         need(name in seen, f"no signal {name!r}", f"roles.{role}", "name a signal of this set")
     for report in file.report:
-        for name in report.signals:
-            need(name in seen, f"no signal {name!r}", f"report {report.name!r}", "name a signal")
+        _check_report(report, seen, {rule.name for rule in file.exceedance}, need)
     for rule in file.exceedance:
         key = f"exceedance {rule.name!r}"
         check_identifier(rule.name, f"{where}: {key}")
@@ -317,9 +366,41 @@ def _check_redundancy(file: _File, need: Callable[[bool, str, str, str], None]) 
                  "name the first of the family")  # fmt: skip
             need(first.unit == signal.unit, f"{signal.unit!r} against {first.unit!r}",
                  f"{key}: redundant_of", "give both in one unit")  # fmt: skip
-            if signal.arinc429 is not None:
-                check_arinc429(
-                    signal.arinc429, signal.encoding, signal.label, signal.sdi, key, need
-                )
-            if signal.arinc717 is not None:
-                check_arinc717(signal.arinc717, signal.encoding, key, need)
+
+
+def _check_report(
+    rule: ReportRule, signals: set[str], exceedances: set[str],
+    need: Callable[[bool, str, str, str], None],
+) -> None:  # fmt: skip
+    """Every key that the rule's window needs is there, and names what exists."""
+    key = f"report {rule.name!r}"
+    named = [*rule.signals, *rule.stable, *rule.limits, *rule.corrected]
+    named += [x.signal for x in (rule.start, rule.end) if x is not None]
+    named += [rule.air.tat, rule.air.altitude, rule.air.mach] if rule.air is not None else []
+    for name in named:
+        need(name in signals, f"no signal {name!r}", key, "name a signal of this set")
+    for part in ("limits", "corrected"):
+        for name in getattr(rule, part):
+            need(name in rule.signals, f"{name!r} is not reported", f"{key}: {part}",
+                 "add it to signals")  # fmt: skip
+    need(0 < len(rule.signals) <= SIGNAL_COUNT_MAX, "no signal, or too many", key, "1 to 256")
+    need(not rule.corrected or rule.air is not None, "correcting needs air data", key,
+         'air = { tat = "…", altitude = "…", mach = "…" }')  # fmt: skip
+    if rule.window in ("phase", "stable"):
+        need(rule.phase in set(Phase), f"no phase {rule.phase!r}", key,
+             "one of " + ", ".join(Phase))  # fmt: skip
+    if rule.window == "stable":
+        need(bool(rule.stable), "nothing says what is stable", f"{key}: stable",
+             "{ SIGNAL = largest spread }")  # fmt: skip
+        need(10 <= rule.hold_s <= 600, "hold_s out of range", key, "10 to 600")
+        need(rule.every_s >= rule.hold_s, "every_s below hold_s", key, "raise every_s")
+    if rule.window == "crossing":
+        for name, crossing in (("start", rule.start), ("end", rule.end)):
+            ok = crossing is not None and (crossing.above is None) != (crossing.below is None)
+            need(ok, "needs a signal, and above or below", f"{key}: {name}",
+                 '{ signal = "ENG1_N2", above = 5.0 }')  # fmt: skip
+    if rule.window == "exceedance":
+        for name in rule.exceedances:
+            need(name in exceedances, f"no exceedance {name!r}", key, "name one of this set")
+        need(bool(rule.exceedances), "no exceedances", key, "name at least one")
+    need(0 < rule.max_s <= 7200, "max_s out of range", key, "up to 7200")

@@ -52,6 +52,8 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True):
     signal: str = ""
     unit: str = ""
     bundle: str = ""
+    latched: bool = False
+    """Once standing it does not clear before `AlertBook.release`."""
 
     @property
     def key(self) -> str:
@@ -81,6 +83,8 @@ class AlertState(msgspec.Struct, array_like=True):
     """The onset that began the hour in which the cap counts …"""
     hour_count: int = 0
     """… and how many were sent in it."""
+    latched: bool = False
+    """It may not clear yet."""
 
     @property
     def is_idle(self) -> bool:
@@ -109,6 +113,11 @@ class AlertBook:
             self._states = msgspec.msgpack.decode(data, type=dict[str, AlertState])
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise Corrupt(f"no alert states: {error}", "alert book", "starts empty") from None
+
+    def release(self) -> None:
+        """The period is over: what is latched may clear once its signal says so."""
+        for state in self._states.values():
+            state.latched = False
 
     def is_idle(self, rule: Rule) -> bool:
         """Nothing stands and no persistence is running."""
@@ -150,7 +159,7 @@ def _arise(
     rule: Rule, state: AlertState, t_ns: int, value: float, phase: Phase,
     trigger: tuple[str, int] | None,
 ) -> Alert | None:  # fmt: skip
-    state.onset_ns = t_ns
+    state.onset_ns, state.latched = t_ns, rule.latched
     state.occurrences += 1
     if not 0 <= t_ns - state.hour_ns < HOUR_NS or not state.hour_count:
         state.hour_ns, state.hour_count = t_ns, 0
@@ -189,6 +198,9 @@ def _changes(
     i = 0
     while i < n:
         if inhibited and not state.standing:
+            state.held_ns = _IDLE
+            return
+        if state.standing and state.latched:
             state.held_ns = _IDLE
             return
         hit = kinds[i:] == (UNDER if state.standing else OVER)

@@ -81,5 +81,5 @@ def _rule(item: Exceedance, signal: Signal) -> Rule:
         persistence_ns=round(item.persistence_s * 1e9),
         clear_persistence_ns=round(item.clear_persistence_s * 1e9),
         phases=item.phases, rate_per_hour_max=item.rate_per_hour_max, hole_ns=HOLE_NS,
-        ata=signal.ata, signal=signal.name, unit=signal.unit,
+        ata=signal.ata, signal=signal.name, unit=signal.unit, latched=item.latched,
     )  # fmt: skip

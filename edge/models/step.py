@@ -38,6 +38,11 @@ class ModelStep:
     """(group, bus counter) of the newest reading that took part."""
 
     @property
+    def signals(self) -> frozenset[str]:
+        """Signals that the bundle reads, of every instance."""
+        return bundle_signals(self.bundle)
+
+    @property
     def deviation(self) -> Rows:
         """measured - predicted, [instance, output]."""
         return self.measured - self.predicted
@@ -55,11 +60,7 @@ class Binding:
     @property
     def signals(self) -> frozenset[str]:
         """Names of the signals it reads."""
-        return frozenset(
-            name
-            for x in self.bundle.instances
-            for name in (*x.inputs.values(), *x.measured.values())
-        )
+        return bundle_signals(self.bundle)
 
     def gather(self, values: Mapping[str, float]) -> tuple[Rows, tuple[str, ...]]:
         """(inputs, reasons) from mean values by signal name; absent and NaN are the same."""
@@ -120,6 +121,13 @@ class Binding:
             return f"no {port.name}"
         low, high = port.valid
         return f"{port.name} {row[i]:.4g} {port.unit} is outside {low:g} to {high:g}"
+
+
+def bundle_signals(bundle: Bundle) -> frozenset[str]:
+    """Names of the signals that a bundle reads."""
+    return frozenset(
+        name for x in bundle.instances for name in (*x.inputs.values(), *x.measured.values())
+    )
 
 
 def _misfit(position: int, made_for: str, esns: Mapping[int, str]) -> str:

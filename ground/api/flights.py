@@ -99,6 +99,7 @@ def flights_router(records: Records, control: Engine, telemetry: Telemetry) -> A
         return models.Reports(items=[
             _report(decode(Report, envelope.payload, "report", PAYLOAD_BYTES_MAX), shown)
             for envelope in records.of_flight(tail, flight, "report", limit)
+            if envelope.schema == "report/1"
         ])  # fmt: skip
 
     return router
@@ -170,4 +171,7 @@ def _report(report: Report, shown: set[str]) -> models.ReportItem:
             name: models.ReportValue(min=v[0], mean=v[1], max=v[2], n=v[3])
             for name, v in report.values.items() if name in shown
         },
+        outcome=report.outcome, subject=report.subject,
+        margins={n: v for n, v in report.margins.items() if n in shown},
+        corrected={n: v for n, v in report.corrected.items() if n in shown},
     )  # fmt: skip

@@ -287,11 +287,18 @@ class ReportValue(BaseModel):
 
 
 class ReportItem(BaseModel):
+    """margins: limit minus greatest value. corrected: means at standard day, temperatures in K.
+    subject: of an exceedance the alert's id."""
+
     name: str
     phase: str
     start: str
     end: str
     values: dict[str, ReportValue]
+    outcome: str
+    subject: str
+    margins: dict[str, float]
+    corrected: dict[str, float]
 
 
 class Reports(BaseModel):

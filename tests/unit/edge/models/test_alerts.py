@@ -116,6 +116,17 @@ def test_state_survives_a_restart() -> None:
     assert clear.id == f"egt-{2 * S}"
 
 
+def test_a_latched_alert_stands_until_the_period_is_over_and_a_restart_changes_nothing() -> None:
+    rule = msgspec.structs.replace(RULE, latched=True)
+    book = AlertBook()
+    assert changes(run([101] * 5, rule, book)) == [("onset", 2)]
+    again = AlertBook()
+    again.restore(book.snapshot())
+    assert run([50] * 20, rule, again, start_s=5) == []
+    again.release()
+    assert changes(run([50] * 9, rule, again, start_s=25)) == [("clear", 28)]
+
+
 def test_a_full_book_fits_one_row_of_the_outbox_and_an_idle_instance_makes_room() -> None:
     book, start_s = AlertBook(), 4 * 10**9  # the longest times there are
     rules = [
