@@ -6,10 +6,10 @@ import argparse
 import os
 import sys
 
-from edge.commands import init, install, run
+from edge.commands import init, install, recovery_key, run
 from shared.errors import TailTwinError
 
-COMMANDS = (run, init, install)
+COMMANDS = (run, init, install, recovery_key)
 
 
 def main(argv: list[str] | None = None) -> int:

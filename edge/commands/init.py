@@ -19,6 +19,11 @@ def add(commands: Commands) -> None:
     add_state(init)
     init.add_argument("--tail-file", type=Path, required=True, help="operator, tail, engines; TOML")
     init.add_argument("--tuf-root", type=Path, required=True, help="1.root.json of the repository")
+    init.add_argument(
+        "--recovery-pub", type=Path, metavar="FILE",
+        help="public half of an offline recovery key: whoever has the other half can read the "
+        "outbox of a dead board",
+    )  # fmt: skip
     init.set_defaults(act=_init)
 
     enrol = command(
@@ -32,6 +37,8 @@ def add(commands: Commands) -> None:
 
 def _init(args: argparse.Namespace) -> int:
     from edge.config import load_tail
+    from edge.outbox.devicekey import RECOVERY_FILE
+    from edge.outbox.keyring import load_recovery_public
     from edge.update.client import provision
     from shared.identity import Signer
 
@@ -40,11 +47,15 @@ def _init(args: argparse.Namespace) -> int:
         root = args.tuf_root.read_bytes()
     except OSError as error:
         raise ConfigError(f"cannot read: {error.strerror}", str(args.tuf_root)) from None
+    if args.recovery_pub is not None:
+        load_recovery_public(args.recovery_pub)
     provision(args.state / "tuf" / "image", root)
     identity = args.state / "identity"
     device = Signer.create(identity / "device.key")
     _write(identity / "tail.toml", args.tail_file.read_bytes())
     _write(identity / "device.pub", device.public.hex().encode())
+    if args.recovery_pub is not None:
+        _write(identity / RECOVERY_FILE, args.recovery_pub.read_bytes())
     print(json.dumps({"tail": tail.tail, "device_pub": device.public.hex()}))
     return 0
 

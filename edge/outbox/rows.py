@@ -56,6 +56,21 @@ def sizes(db: apsw.Connection, stream: Stream, low: int, high: int) -> list[tupl
     return [(number & SEQ_MASK, size) for number, size in found]
 
 
+def weigh(db: apsw.Connection, stream: Stream, ranges: Iterable[Range]) -> tuple[int, int]:
+    """Bytes of the records in `ranges`, and the earliest event time of those that have one, or 0."""
+    size, oldest_ns = 0, 0
+    for low, high in ranges:
+        found = db.execute(
+            "SELECT coalesce(sum(size), 0), coalesce(min(nullif(t_event_ns, 0)), 0) FROM record"
+            " WHERE id >= ? AND id < ?",
+            (stream.record_id(low), stream.record_id(high)),
+        ).get
+        assert found is not None
+        size += found[0]
+        oldest_ns = min(oldest_ns, found[1]) if oldest_ns and found[1] else oldest_ns or found[1]
+    return size, oldest_ns
+
+
 def waiting(db: apsw.Connection, stream: Stream, cursor: int, limit: int) -> list[tuple[int, Held]]:
     """(born, record) of at most `limit` records from `cursor` on that are not received."""
     return [

@@ -64,6 +64,8 @@ class Outbox:
         self.operator, self.tail, self.opened = operator, tail, opened
         self._depth, self._doomed, self._boot_due = 0, False, False
         self._unsynced: Unsynced | None = None
+        self.bytes_appended = 0
+        """Since this open, drop records not counted."""
         with self._errors():
             self._room = Room(db, path, bytes_max)
             self._kept = Kept(db)
@@ -172,7 +174,9 @@ class Outbox:
         """Seal a payload as the next record of its stream (default: its class)."""
         with self.transaction():
             self._books.moment = Moment(flight, t_event_ns, t_quality)
-            return self._books.append(cls, payload, stream or cls, schema, codec)
+            ref = self._books.append(cls, payload, stream or cls, schema, codec)
+        self.bytes_appended += ref.bytes
+        return ref
 
     def audit(
         self, kind: str, decision: str, *, flight: str, t_event_ns: int, t_quality: int,
@@ -337,6 +341,22 @@ class Outbox:
             min(times, default=None), self._books.evicted_unsafe, self._books.thinned,
             self._streams.locked,
         )  # fmt: skip
+
+    def unsafe_by_class(self) -> dict[str, tuple[int, int, int]]:
+        """What the ground has still to get: records, bytes, earliest event time (0: none) a class.
+
+        Reads a row a record, about 10 ms for 50,000 of them: for every few seconds.
+        """
+        found = dict.fromkeys(CLASSES, (0, 0, 0))
+        for stream in list(self._streams.all.values()):
+            if not (unsafe := stream.unsafe()):
+                continue
+            with self._errors():
+                size, oldest_ns = rows.weigh(self._db, stream, unsafe)
+            records, before, other_ns = found[stream.cls]
+            times = [t_ns for t_ns in (oldest_ns, other_ns) if t_ns]
+            found[stream.cls] = records + unsafe.size, before + size, min(times, default=0)
+        return found
 
     # -- inside
 

@@ -1,0 +1,87 @@
+"""The device key of this computer: from a file of the identity folder, or out of its TPM.
+
+In: the identity folder, what the profile says. Out: a keyring, or None where the profile says
+`none`. Always holds: recording never waits for a key. A key that is lost is made anew (what the
+old one sealed is then for the recovery key); a TPM that does not answer leaves a keyring that
+seals for the recovery key alone, so a profile with a TPM demands one.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+from typing import Literal
+
+from edge.outbox import tpm
+from edge.outbox.keyring import KEY_BYTES, Keyring, load_recovery_public
+from shared.errors import ConfigError, Unreachable
+from shared.files import write_durably
+from shared.log import event
+
+Kind = Literal["file", "tpm", "none"]
+KEY_FILE, TPM_FILE, RECOVERY_FILE = "storage.key", "storage.tpm", "recovery.pub"
+
+
+def load_keyring(identity: Path, kind: Kind = "file", tpm_tcti: str = "") -> Keyring | None:
+    """What the outbox of the state folder with this `identity` is sealed with."""
+    if kind == "none":
+        return None
+    recovery_file = identity / RECOVERY_FILE
+    recovery = load_recovery_public(recovery_file) if recovery_file.exists() else None
+    if kind == "file":
+        if recovery is None:
+            event("seal.no_recovery_key", file=str(recovery_file), level=logging.WARNING)
+        return Keyring(_from_file(identity / KEY_FILE), recovery)
+    if recovery is None:
+        raise ConfigError(
+            "a TPM without a recovery key: a dead board would take its records along",
+            str(recovery_file), "run init with --recovery-pub, or put the .pub file there",
+        )  # fmt: skip
+    try:
+        return Keyring(_from_tpm(identity / TPM_FILE, tpm_tcti), recovery)
+    except Unreachable as error:
+        event("seal.no_device_key", why=str(error), level=logging.ERROR)
+        return Keyring(None, recovery)
+
+
+def _from_file(path: Path) -> bytes:
+    try:
+        key = bytes.fromhex(path.read_text())
+        if len(key) == KEY_BYTES:
+            return key
+        raise ValueError(f"{len(key)} bytes")
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        raise ConfigError(f"cannot read: {error.strerror}", str(path), "check its owner") from None
+    except ValueError as error:
+        _put_aside(path, str(error))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    key = os.urandom(KEY_BYTES)
+    write_durably(path, key.hex().encode(), private=True)
+    event("seal.device_key_made", file=str(path))
+    return key
+
+
+def _from_tpm(path: Path, tcti: str) -> bytes:
+    with tpm.connect(tcti) as device:
+        if path.exists():
+            try:
+                key = tpm.unseal(device, path.read_bytes())
+                if len(key) == KEY_BYTES:
+                    return key
+                raise tpm.Foreign(f"{len(key)} bytes")
+            except tpm.Foreign as error:
+                _put_aside(path, str(error))
+        key = os.urandom(KEY_BYTES)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_durably(path, tpm.seal(device, key), private=True)
+        event("seal.device_key_made", file=str(path))
+        return key
+
+
+def _put_aside(path: Path, why: str) -> None:
+    """It may still open something, in hands that know how."""
+    event("seal.device_key_lost", file=str(path), why=why, level=logging.ERROR)
+    path.replace(path.with_name(path.name + ".lost"))
