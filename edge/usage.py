@@ -10,14 +10,29 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 
-PROCESSES_MAX = 64  # the recorder, a worker and a child or two; more is not ours to walk
+import msgspec
+
+PIDS_MAX = 4096  # processes of the machine that are looked at, to find ours among them
 FILES_MAX = (
     20_000  # of the state folder; assumption: an outbox, two slots and metadata are below 500
 )
-_UTIME = 11  # utime, stime, cutime, cstime follow each other from here in /proc/PID/stat
+_PPID, _UTIME = 1, 11  # /proc/PID/stat after the name; stime, cutime and cstime follow utime
 KIB_PER_MB, BYTES_PER_MB = 1e6 / 1024, 1e6
+
+
+class Used(msgspec.Struct, frozen=True):
+    """cpu_s: CPU time so far of all that run and of all that they waited for.
+
+    memory_mb: proportional share, so that a page shared by two counts once; resident memory of a
+    process that does not let itself be asked. None: this machine does not say.
+    """
+
+    cpu_s: float | None
+    memory_mb: float | None
+    processes: int
 
 
 class Processes:
@@ -27,43 +42,36 @@ class Processes:
         self._pid, self._proc = pid or os.getpid(), proc
         self._ticks_per_s = os.sysconf("SC_CLK_TCK")
 
-    def pids(self) -> list[int]:
-        """This one first."""
-        found = [self._pid]
-        for pid in found:
-            if len(found) >= PROCESSES_MAX:
-                break
-            found += self._children(pid)
-        return found[:PROCESSES_MAX]
+    def used(self) -> Used:
+        """Now. Takes some milliseconds of reading; not for the tick."""
+        ours = self._ours()
+        ticks = sum(int(x) for fields in ours.values() for x in fields[_UTIME : _UTIME + 4])
+        kib = [k for k in map(self._memory_kib, ours) if k is not None]
+        return Used(
+            ticks / self._ticks_per_s if ours else None, sum(kib) / KIB_PER_MB if kib else None,
+            len(ours),
+        )  # fmt: skip
 
-    def cpu_s(self) -> float | None:
-        """CPU time so far of all that run and of all that they waited for."""
-        ticks = 0
-        for pid in self.pids():
-            fields = self._stat(pid)
-            if fields:
-                ticks += sum(int(x) for x in fields[_UTIME : _UTIME + 4])
-        return ticks / self._ticks_per_s if ticks else None
+    def _ours(self) -> dict[int, list[str]]:
+        """Fields of /proc/PID/stat of this process and all below it, by pid."""
+        everybody = {pid: fields for pid in self._pids() if (fields := self._stat(pid))}
+        below: dict[int, list[int]] = {}
+        for pid, fields in everybody.items():
+            below.setdefault(int(fields[_PPID]), []).append(pid)
+        ours = [self._pid] if self._pid in everybody else []
+        for pid in ours:
+            ours += below.get(pid, ())
+        return {pid: everybody[pid] for pid in ours}
 
-    def memory_mb(self) -> float | None:
-        """Proportional share of memory, so that a page shared by two counts once; resident
-        memory of a process that does not let itself be asked."""
-        kib = [self._memory_kib(pid) for pid in self.pids()]
-        known = [k for k in kib if k is not None]
-        return sum(known) / KIB_PER_MB if known else None
-
-    def _children(self, pid: int) -> list[int]:
-        """Of every thread: a child belongs to the one that started it."""
-        found: list[int] = []
+    def _pids(self) -> list[int]:
         try:
-            for thread in (self._proc / str(pid) / "task").iterdir():
-                found += [int(x) for x in (thread / "children").read_text().split()]
-        except (OSError, ValueError):
-            pass
-        return found
+            names = (entry.name for entry in self._proc.iterdir())
+            return [int(name) for name in islice(filter(str.isdigit, names), PIDS_MAX)]
+        except OSError:
+            return []
 
     def _stat(self, pid: int) -> list[str]:
-        """Fields of /proc/PID/stat after the name, which may hold spaces."""
+        """The fields after the name, which may hold spaces and brackets."""
         try:
             return (self._proc / str(pid) / "stat").read_text().rpartition(")")[2].split()
         except (OSError, UnicodeDecodeError):
