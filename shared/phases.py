@@ -1,4 +1,4 @@
-"""Flight phases: the words, and which of them mean airborne. No logic lives here."""
+"""Flight phases: the words, which of them mean airborne, how sure one is. No logic lives here."""
 
 from __future__ import annotations
 
@@ -18,6 +18,15 @@ class Phase(StrEnum):
     APPROACH = "approach"
     LANDING = "landing"
     TAXI_IN = "taxi_in"
+
+
+class Confidence(StrEnum):
+    """How much of the evidence for a phase is there. Where a wrong phase could hurt, anything
+    but high counts as unknown: the gate opens on nothing less."""
+
+    HIGH = "high"
+    LOW = "low"
+    NONE = "none"
 
 
 AIRBORNE = frozenset({Phase.CLIMB, Phase.CRUISE, Phase.DESCENT, Phase.APPROACH})

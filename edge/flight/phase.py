@@ -1,57 +1,34 @@
 """The phase machine: where in its flight the aircraft is. Pure.
 
-In: observations by role, on the flight clock. Out: a phase and a confidence.
+In: observations by role, on the flight clock. Out: a phase, a confidence, what contradicts.
 Always holds: a change needs its evidence to persist; evidence that is missing or contradicts
 itself longer than `LOST_S` makes the phase `unknown`; from `unknown` any phase may be entered,
-so a daemon may start in flight. Numbers without a source are assumptions for transport jets.
+so a daemon may start in flight; nobody looking for as long, or a clock that goes back, is
+`unknown` too. Numbers without a source are assumptions for transport jets.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
-from enum import StrEnum
+from dataclasses import dataclass
 
-from shared.phases import AIRBORNE, Phase
+from edge.flight.claims import Claims
+from edge.flight.evidence import Evidence, PhaseInputs, Witness
+from shared.phases import AIRBORNE, Confidence, Phase
+
+__all__ = ["Confidence", "PhaseInputs", "PhaseMachine", "PhaseState"]
 
 LOST_S = 10.0  # a scan of the slowest input plus its age_max, doubled
-STILL_KT, MOVING_KT = 1.5, 4.0
-ROLL_KT = 40.0  # above any taxi speed, below any rotation
-TAKEOFF_N1_PERCENT = 65.0
-RUNNING_N2_PERCENT = 20.0  # below idle (about 60), above what a starter gives before fuel
-LEVEL_FPM, CLIMB_FPM, DESCENT_FPM = 300.0, 500.0, -500.0
+RECOVERY = 0.5  # evidence that is there for less than two thirds of the time is lost as well
+TAXI_KT = 40.0  # above any taxi speed, below any rotation
+ROLL_KT = 80.0  # of a set without fan speeds: no taxi, whatever the power
 LEVEL_S, VERTICAL_S, AIR_S, GROUND_S, STILL_S, START_S = 30.0, 12.0, 2.0, 1.0, 10.0, 5.0
+STILL_BLIND_S = 300.0  # of a set without engine speeds; longer than most waits in a queue
 STEP_DOWN_S = 300.0  # a level segment in a descent, shorter than this, is still the descent
+ROLL_S_MAX = 180.0  # no take-off or landing takes longer
 APPROACH_FT = 2500.0  # the range of a radio altimeter
-CLEAR_OF_GROUND_FT = 400.0
-GROUND_SPEED_ABSURD_KT, GROUND_HEIGHT_ABSURD_FT = 220.0, 100.0
-
-
-class Confidence(StrEnum):
-    """How much of the evidence is there."""
-
-    HIGH = "high"
-    LOW = "low"
-    NONE = "none"
-
-
-@dataclass(frozen=True, slots=True)
-class PhaseInputs:
-    """Good and fresh values by role, or None. wow: True is weight on wheels."""
-
-    wow_left: bool | None = None
-    wow_right: bool | None = None
-    altitude_ft: float | None = None
-    airspeed_kt: float | None = None
-    ground_speed_kt: float | None = None
-    vertical_speed_fpm: float | None = None
-    radio_height_ft: float | None = None
-    n1_1: float | None = None
-    n1_2: float | None = None
-    n2_1: float | None = None
-    n2_2: float | None = None
-    engine_1_unpowered: bool = False
-    engine_2_unpowered: bool = False
-    """The engine's sensors say no_data and its EEC is seen to be without power."""
+APPROACH_KT, APPROACH_ALTITUDE_FT = 170.0, 10_000.0  # without one: slower than clean, and low
+CLEAR_OF_GROUND_FT, CLEAR_S = 400.0, 20.0
+NOT_KNOWN = Evidence()
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +41,14 @@ class PhaseState:
     moving: bool | None
     engines_running: bool | None
     """True if any runs, False if all are known to be stopped."""
+    contradictions: tuple[str, ...] = ()
+    """What does not fit together right now, by name."""
+    airborne: bool | None = None
+    """As `on_ground`, but only once it has persisted: None until then."""
+    airborne_age_s: float = 0.0
+    """For how long that evidence has held: the event itself was so long ago."""
+    phase_age_s: float = 0.0
+    """When the phase was entered at this step: for how long its evidence had held by then."""
 
 
 class PhaseMachine:
@@ -71,9 +56,13 @@ class PhaseMachine:
 
     def __init__(self) -> None:
         self._phase = Phase.UNKNOWN
-        self._since: dict[str, int] = {}
-        self._now_ns = 0
+        self._claims = Claims()
+        self._witness = Witness()
+        self._lost_s = 0.0
         self._has_landed = False
+        self._field_ft: float | None = None
+        """Altitude when last on the ground."""
+        self._waited_s = 0.0
 
     @property
     def phase(self) -> Phase:
@@ -85,167 +74,195 @@ class PhaseMachine:
 
     def step(self, now_ns: int, inputs: PhaseInputs) -> PhaseState:
         """The phase as of `now_ns` (flight clock)."""
-        self._now_ns = now_ns
-        on_ground = _on_ground(inputs)
-        moving = _moving(inputs)
-        running = _running(inputs)
-        known = on_ground is not None and (moving is not None or on_ground is False)
-        if self._held("lost", not known, LOST_S):
+        passed_s = (now_ns - self._claims.now_ns) / 1e9
+        self._claims.at(now_ns)
+        self._witness_time(passed_s)
+        seen = self._witness.look(now_ns, inputs)
+        airborne, age_s = self._settle(seen.on_ground)
+        self._waited_s = 0.0
+        known = self._is_known(seen)
+        self._lost_s = max(0.0, self._lost_s + min(passed_s, LOST_S) * (-RECOVERY if known else 1))
+        if self._lost_s >= LOST_S:
             self._enter(Phase.UNKNOWN)
         elif known:
-            self._advance(inputs, on_ground is True, moving is True, running)
-        return PhaseState(self._phase, self._confidence(inputs), on_ground, moving, running)
+            self._advance(seen, airborne)
+        return PhaseState(
+            self._phase, self._confidence(seen), seen.on_ground, seen.moving, seen.running,
+            seen.contradictions, airborne, age_s, self._waited_s,
+        )  # fmt: skip
 
-    def _advance(
-        self, seen: PhaseInputs, on_ground: bool, moving: bool, running: bool | None
-    ) -> None:
-        airborne = self._held("air", not on_ground, AIR_S)
-        grounded = self._held("ground", on_ground, GROUND_S)
-        parked = self._held("parked", on_ground and not moving and running is False, STILL_S)
+    def _witness_time(self, passed_s: float) -> None:
+        """A clock that went back, or nobody looking for long: whatever was held may be over."""
+        if not 0 <= passed_s <= LOST_S:
+            self._enter(Phase.UNKNOWN)
+            self._lost_s = 0.0
+
+    def _is_known(self, seen: Evidence) -> bool:
+        """Enough to go on with: on the ground its motion, in the air its vertical speed."""
+        if seen.on_ground is None:
+            return False
+        if seen.on_ground:
+            return seen.moving is not None
+        return seen.rate.fpm is not None or self._phase is Phase.TAKEOFF
+
+    def _settle(self, on_ground: bool | None) -> tuple[bool | None, float]:
+        """In the air or on the ground once it has held, and for how long it has."""
+        if self._held("air", on_ground is False, AIR_S):
+            air: bool | None = True
+        else:
+            air = None
+        if self._held("ground", on_ground is True, GROUND_S):
+            air = False
+        return air, self._claims.age_s("air" if air else "ground") if air is not None else 0.0
+
+    def _advance(self, seen: Evidence, airborne: bool | None) -> None:
+        is_parked = self._is_parked(seen)
+        on_surface = self._phase in (Phase.TAKEOFF, Phase.LANDING)
+        if self._held("roll", on_surface, ROLL_S_MAX):
+            self._enter(Phase.UNKNOWN)
         if self._phase is Phase.UNKNOWN:
-            self._classify(seen, on_ground, moving, running)
+            self._classify(seen, is_parked)
         elif self._phase in AIRBORNE:
-            if grounded:
-                self._enter(Phase.LANDING)
+            if airborne is False:
+                self._enter(Phase.LANDING, "ground")
             else:
                 self._vertical(seen)
-        elif parked:
-            self._enter(Phase.PARKED)
+        elif self._phase is Phase.PARKED:
+            self._at_rest(seen, airborne)
+        elif is_parked and self._phase in (Phase.TAXI_OUT, Phase.TAXI_IN):
+            self._enter(Phase.PARKED, "parked" if seen.engines else "parked blind")
         else:
-            self._surface(seen, airborne, moving)
+            self._surface(seen, airborne is True)
 
-    def _surface(self, seen: PhaseInputs, airborne: bool, moving: bool) -> None:
-        speed_kt = _speed_kt(seen)
-        rolling = self._held("roll", speed_kt > ROLL_KT and _takeoff_power(seen), 1.0)
-        slow = self._held("slow", speed_kt < ROLL_KT, 3.0)
-        clear = airborne and (
-            seen.radio_height_ft is None or seen.radio_height_ft > CLEAR_OF_GROUND_FT
-        )
-        if self._phase is Phase.PARKED:
-            if self._held("moving", moving, 2.0):
-                self._enter(Phase.TAXI_OUT)
-        elif self._phase is Phase.TAXI_OUT:
+    def _is_parked(self, seen: Evidence) -> bool:
+        """Still with engines stopped; where no engine has a signal, still for long."""
+        still = seen.on_ground and not seen.moving
+        parked = self._held("parked", still and seen.running is False, STILL_S)
+        blind = self._held("parked blind", still and seen.engines == 0, STILL_BLIND_S)
+        return parked or blind
+
+    def _at_rest(self, seen: Evidence, airborne: bool | None) -> None:
+        if airborne:
+            self._enter(Phase.UNKNOWN)  # nobody saw it go: look again
+        elif self._held("moving", seen.moving, 2.0):
+            self._enter(Phase.TAXI_OUT, "moving")
+
+    def _surface(self, seen: Evidence, airborne: bool) -> None:
+        speed = seen.speed_kt
+        rolling = self._held("rolling", _is_rolling(seen), 1.0)
+        slow = self._held("slow", speed is not None and speed < TAXI_KT, 3.0)
+        clear = airborne and self._is_clear(seen)
+        if seen.on_ground and slow:
+            self._field_ft = seen.altitude_ft
+        if self._phase is Phase.TAXI_OUT or self._phase is Phase.TAXI_IN:
             if rolling or airborne:
                 self._enter(Phase.TAKEOFF)
-        elif self._phase is Phase.TAKEOFF:
-            if clear:
-                self._enter(Phase.CLIMB)
-            elif slow and not airborne:
-                self._enter(Phase.TAXI_OUT)  # rejected
-        elif self._phase is Phase.LANDING:
-            if clear:
-                self._enter(Phase.CLIMB)  # touch and go
-            elif slow:
-                self._enter(Phase.TAXI_IN)
-        elif self._phase is Phase.TAXI_IN and (rolling or airborne):
-            self._enter(Phase.TAKEOFF)
+        elif clear:
+            self._enter(Phase.CLIMB)  # of a landing: touch and go
+        elif slow and not airborne and seen.on_ground:
+            rejected = self._phase is Phase.TAKEOFF
+            self._enter(Phase.TAXI_OUT if rejected else Phase.TAXI_IN)
 
-    def _vertical(self, seen: PhaseInputs) -> None:
-        rate = seen.vertical_speed_fpm
+    def _is_clear(self, seen: Evidence) -> bool:
+        """Away from the runway, by radio height, else altitude gained, else time in the air."""
+        if seen.radio_height_ft is not None:
+            return seen.radio_height_ft > CLEAR_OF_GROUND_FT
+        if self._claims.age_s("air") >= CLEAR_S:
+            return True
+        if seen.altitude_ft is None or self._field_ft is None:
+            return False
+        return seen.altitude_ft - self._field_ft > CLEAR_OF_GROUND_FT
+
+    def _vertical(self, seen: Evidence) -> None:
+        rate = seen.rate
         low = seen.radio_height_ft is not None and seen.radio_height_ft < APPROACH_FT
-        climbing = self._held("climbing", rate is not None and rate > CLIMB_FPM, VERTICAL_S)
-        sinking = self._held("sinking", rate is not None and rate < DESCENT_FPM, VERTICAL_S)
-        is_level = rate is not None and abs(rate) < LEVEL_FPM
-        level = self._held("level", is_level, LEVEL_S)
-        stepped = self._held("stepped", is_level, STEP_DOWN_S)
+        climbing = self._held("climbing", rate.climbs, VERTICAL_S)
+        sinking = self._held("sinking", rate.sinks, VERTICAL_S)
+        level = self._held("level", rate.is_level, LEVEL_S)
+        stepped = self._held("stepped", rate.is_level, STEP_DOWN_S)
+        approaching = self._held("low", low or _approaches(seen), 2.0 if low else VERTICAL_S)
         if self._phase is not Phase.CLIMB and climbing:
-            self._enter(Phase.CLIMB)
+            self._enter(Phase.CLIMB, "climbing")
         elif self._phase in (Phase.CLIMB, Phase.CRUISE) and sinking:
-            self._enter(Phase.DESCENT)
+            self._enter(Phase.DESCENT, "sinking")
         elif not low and ((self._phase is Phase.CLIMB and level) or stepped):
-            self._enter(Phase.CRUISE)
-        elif self._phase is Phase.DESCENT and self._held("low", low, 2.0):
+            self._enter(Phase.CRUISE, "level")
+        elif self._phase is Phase.DESCENT and approaching:
             self._enter(Phase.APPROACH)
 
-    def _classify(
-        self, seen: PhaseInputs, on_ground: bool, moving: bool, running: bool | None
-    ) -> None:
-        guess = self._guess(seen, on_ground, moving, running)
+    def _classify(self, seen: Evidence, is_parked: bool) -> None:
+        guess = self._guess(seen)
+        if is_parked:
+            self._enter(Phase.PARKED)
         for phase in Phase:
             if self._held(f"is {phase}", phase is guess, START_S) and phase is guess:
                 self._enter(phase)
 
-    def _guess(
-        self, seen: PhaseInputs, on_ground: bool, moving: bool, running: bool | None
-    ) -> Phase:
-        if on_ground:
-            if _speed_kt(seen) > ROLL_KT:
-                return Phase.TAKEOFF if _takeoff_power(seen) else Phase.LANDING
-            if not moving and running is not True:
-                return Phase.PARKED if running is False else Phase.UNKNOWN
-            return Phase.TAXI_IN if self._has_landed else Phase.TAXI_OUT
-        rate = seen.vertical_speed_fpm
-        if rate is None:
-            return Phase.UNKNOWN
-        if rate > LEVEL_FPM:
+    def _guess(self, seen: Evidence) -> Phase:
+        if seen.on_ground:
+            return self._guess_on_ground(seen)
+        rate = seen.rate
+        if rate.climbs:
             return Phase.CLIMB
-        if rate > -LEVEL_FPM:
+        if rate.is_level:
             return Phase.CRUISE
-        low = seen.radio_height_ft is not None and seen.radio_height_ft < APPROACH_FT
-        return Phase.APPROACH if low else Phase.DESCENT
+        if rate.sinks:
+            low = seen.radio_height_ft is not None and seen.radio_height_ft < APPROACH_FT
+            return Phase.APPROACH if low else Phase.DESCENT
+        return Phase.UNKNOWN
 
-    def _enter(self, phase: Phase) -> None:
+    def _guess_on_ground(self, seen: Evidence) -> Phase:
+        if not seen.moving:
+            if seen.running is None:
+                return Phase.UNKNOWN
+            if not seen.running:
+                return Phase.PARKED
+        elif seen.speed_kt is None:
+            return Phase.UNKNOWN
+        elif seen.speed_kt > TAXI_KT:
+            return Phase.TAKEOFF if seen.takeoff_power else Phase.LANDING
+        return Phase.TAXI_IN if self._has_landed else Phase.TAXI_OUT
+
+    def _enter(self, phase: Phase, claim: str = "") -> None:
+        """claim: the one that led here; its age is when the phase really began."""
         if phase is self._phase:
             return
-        self._phase = phase
-        lost = self._since.get("lost")
-        self._since.clear()
-        if lost is not None:
-            self._since["lost"] = lost
+        self._waited_s = self._claims.age_s(claim) if claim else 0.0
+        self._phase, self._lost_s = phase, 0.0
+        self._claims.keep("air", "ground")
         if phase in (Phase.LANDING, Phase.TAXI_IN):
             self._has_landed = True
         elif phase in (Phase.TAKEOFF, Phase.PARKED) or phase in AIRBORNE:
             self._has_landed = False
 
-    def _held(self, name: str, is_true: bool, seconds: float) -> bool:
-        """Whether the claim has been true without a break for `seconds`."""
-        if not is_true:
-            self._since.pop(name, None)
-            return False
-        return self._now_ns - self._since.setdefault(name, self._now_ns) >= seconds * 1e9
+    def _held(self, name: str, is_true: bool | None, seconds: float) -> bool:
+        return self._claims.held(name, is_true, seconds)
 
-    def _confidence(self, seen: PhaseInputs) -> Confidence:
+    def _confidence(self, seen: Evidence) -> Confidence:
+        """High when two gears agree, nothing contradicts, and no input of the phase is missing."""
         if self._phase is Phase.UNKNOWN:
             return Confidence.NONE
-        whole = all(
-            getattr(seen, f.name) is not None
-            for f in fields(seen)
-            if f.name not in ("radio_height_ft", "n1_1", "n1_2", "n2_1", "n2_2")
-        )
+        whole = seen.both_gears and not seen.contradictions and seen.on_ground is not None
+        if seen.on_ground:
+            whole = whole and seen.moving is not None and seen.running is not None
+            whole = whole and self._phase not in AIRBORNE
+        else:
+            whole = whole and None not in (seen.altitude_ft, seen.speed_kt, seen.rate.fpm)
         return Confidence.HIGH if whole else Confidence.LOW
 
 
-def _on_ground(seen: PhaseInputs) -> bool | None:
-    """Both gears agree and nothing contradicts them; else None."""
-    if seen.wow_left is None or seen.wow_right is None or seen.wow_left != seen.wow_right:
-        return None
-    if not seen.wow_left:
+def _is_rolling(seen: Evidence) -> bool:
+    """Faster than any taxi, with take-off power; without fan speeds, much faster."""
+    if seen.speed_kt is None or not seen.on_ground:
         return False
-    fast = max(seen.airspeed_kt or 0.0, seen.ground_speed_kt or 0.0) > GROUND_SPEED_ABSURD_KT
-    high = (seen.radio_height_ft or 0.0) > GROUND_HEIGHT_ABSURD_FT
-    return None if fast or high else True
+    if seen.takeoff_power is None:
+        return seen.speed_kt > ROLL_KT
+    return seen.speed_kt > TAXI_KT and seen.takeoff_power
 
 
-def _moving(seen: PhaseInputs) -> bool | None:
-    if seen.ground_speed_kt is None:
-        return None
-    return seen.ground_speed_kt > (STILL_KT + MOVING_KT) / 2
-
-
-def _running(seen: PhaseInputs) -> bool | None:
-    """True if any engine turns by itself, False if all are known not to, else None."""
-    engines = (
-        (seen.n2_1, seen.engine_1_unpowered),
-        (seen.n2_2, seen.engine_2_unpowered),
-    )
-    if any(n2 is not None and n2 > RUNNING_N2_PERCENT for n2, _ in engines):
-        return True
-    return False if all(n2 is not None or unpowered for n2, unpowered in engines) else None
-
-
-def _takeoff_power(seen: PhaseInputs) -> bool:
-    return max(seen.n1_1 or 0.0, seen.n1_2 or 0.0) > TAKEOFF_N1_PERCENT
-
-
-def _speed_kt(seen: PhaseInputs) -> float:
-    return max(seen.ground_speed_kt or 0.0, seen.airspeed_kt or 0.0)
+def _approaches(seen: Evidence) -> bool:
+    """Where no radio altimeter says so: low, slow and sinking."""
+    if seen.radio_height_ft is not None or seen.altitude_ft is None or seen.speed_kt is None:
+        return False
+    slow = seen.speed_kt < APPROACH_KT and seen.altitude_ft < APPROACH_ALTITUDE_FT
+    return slow and seen.rate.sinks

@@ -4,18 +4,18 @@ In: what the aircraft says of itself (`GateInputs`, one `Observation` a role of
 `shared.signals.ROLES`), the flight phase, and the time of the flight clock. Out: a
 `GateDecision` with every reason why not.
 Always holds: shut unless proved open. A missing, stale, suspect or bad input, a phase other than
-parked, a clock that jumps: each shuts it and starts the dwell again. Silence counts for an engine
-only where its EEC is proved to be without power. No I/O, no clock of its own.
+parked, a phase on low confidence, a clock that jumps: each shuts it and starts the dwell again.
+Silence counts for an engine only where its EEC is proved to be without power. No I/O, no clock of its own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal
 
 import msgspec
 
-from shared.phases import Phase
+from shared.phases import Confidence, Phase
 from shared.quality import Quality, describe
 
 AGE_MAX_S = 3.0  # no input older than this counts, whatever its signal set says (DESIGN.md)
@@ -49,12 +49,20 @@ class GateInputs(msgspec.Struct, frozen=True, kw_only=True):
     battery_only: Observation = MISSING
     fuel_cutoff_1: Observation = MISSING
     fuel_cutoff_2: Observation = MISSING
+    fuel_cutoff_3: Observation = MISSING
+    fuel_cutoff_4: Observation = MISSING
     n2_1: Observation = MISSING
     n2_2: Observation = MISSING
+    n2_3: Observation = MISSING
+    n2_4: Observation = MISSING
     oil_pressure_1: Observation = MISSING
     oil_pressure_2: Observation = MISSING
+    oil_pressure_3: Observation = MISSING
+    oil_pressure_4: Observation = MISSING
     eec_power_1: Observation = MISSING
     eec_power_2: Observation = MISSING
+    eec_power_3: Observation = MISSING
+    eec_power_4: Observation = MISSING
     altitude_ft: Observation = MISSING
     airspeed_kt: Observation = MISSING
 
@@ -84,7 +92,7 @@ class GateRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     still: tuple[Literal["ground_speed_kt"], ...] = ("ground_speed_kt",)
     power: tuple[Literal["external_power", "apu_power"], ...] = ("external_power", "apu_power")
     """One of these, good and on, is enough; `battery_only` has to be good and off as well."""
-    engines: tuple[Literal[1, 2], ...] = (1, 2)
+    engines: tuple[Literal[1, 2, 3, 4], ...] = (1, 2)
     eec_sources: tuple[Literal["n2", "oil_pressure"], ...] = ("n2",)
     """What the EEC itself sends: the only silence that an EEC without power explains."""
     contradictions: tuple[Literal["altitude_ft", "airspeed_kt"], ...] = (
@@ -137,9 +145,16 @@ class Gate:
         self._last_step_ns: int | None = None
         self._last: GateDecision | None = None
 
-    def step(self, now_ns: int, inputs: GateInputs, phase: Phase) -> GateDecision:
-        """Look now. Ask again at the instant of a swap: the same call, with fresh inputs."""
+    def step(
+        self, now_ns: int, inputs: GateInputs, phase: Phase,
+        confidence: Confidence = Confidence.NONE, doubts: Sequence[str] = (),
+    ) -> GateDecision:  # fmt: skip
+        """Look now. Ask again at the instant of a swap: the same call, with fresh inputs.
+
+        confidence: in the phase. doubts: what contradicts itself among its evidence, by name.
+        """
         reasons = list(violations(self.rule, self._age_max_ns, inputs, phase))
+        reasons += _doubts(confidence, doubts)
         reasons += self._time_reasons(now_ns)
         self._last_step_ns = now_ns
         if reasons:
@@ -199,6 +214,14 @@ def violations(
         yield from look.within("altitude_ft", low, high, "ft", "contradicts")
     if "airspeed_kt" in rule.contradictions:
         yield from look.within("airspeed_kt", None, rule.airspeed_max_kt, "kt", "contradicts")
+
+
+def _doubts(confidence: Confidence, doubts: Sequence[str]) -> Iterator[GateReason]:
+    """A phase that is held on less than all of its evidence is no proof."""
+    for doubt in doubts:
+        yield GateReason("contradiction", f"the evidence of the phase contradicts itself: {doubt}")
+    if confidence is not Confidence.HIGH:
+        yield GateReason("low_confidence", f"the phase is held on {confidence.value} confidence")
 
 
 def _power(rule: GateRule, look: _Look) -> Iterator[GateReason]:

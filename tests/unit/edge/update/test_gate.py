@@ -12,17 +12,23 @@ from hypothesis import strategies as st
 
 import edge.update.gate as gate_module
 from edge.update.gate import GATE_ROLES, Gate, GateInputs, GateRule, Observation
-from shared.phases import Phase
+from shared.phases import Confidence, Phase
 from shared.quality import Quality, Reason, code
 from shared.signals import ROLES
 
 S = 1_000_000_000
+HIGH = Confidence.HIGH
 STAND = {
     "wow_left": 1, "wow_right": 1, "ground_speed_kt": 0.4, "parking_brake": 1,
     "external_power": 1, "apu_power": 0, "battery_only": 0, "fuel_cutoff_1": 1, "fuel_cutoff_2": 1,
     "n2_1": 0.0, "n2_2": 0.0, "oil_pressure_1": 0.5, "oil_pressure_2": 0.0,
     "eec_power_1": 1, "eec_power_2": 1, "altitude_ft": 430.0, "airspeed_kt": 30.0,
 }  # fmt: skip
+OTHER_ENGINES = {
+    f"{role}_{n}": STAND[f"{role}_1"]
+    for role in ("fuel_cutoff", "n2", "oil_pressure", "eec_power")
+    for n in (3, 4)
+}
 NOT_NEEDED_AT_THE_STAND = {"apu_power", "eec_power_1", "eec_power_2"}
 NEEDED = sorted(set(STAND) - NOT_NEEDED_AT_THE_STAND)
 NO_DATA = code(Quality.NO_DATA, Reason.UNPOWERED)
@@ -59,16 +65,16 @@ def opened(phase: Phase = Phase.PARKED, rule: GateRule | None = None, **changes:
     """Whether a gate opens that sees this for longer than its dwell."""
     gate = Gate(rule or GateRule(dwell_s=2.0))
     seen = inputs(**changes)  # type: ignore[arg-type]
-    return [gate.step(t * S, seen, phase).open for t in range(4)][-1]
+    return [gate.step(t * S, seen, phase, HIGH).open for t in range(4)][-1]
 
 
 def codes(**changes: float | Observation) -> set[str]:
-    return {r.code for r in Gate(GateRule()).step(0, inputs(**changes), Phase.PARKED).reasons}
+    return {r.code for r in Gate(GateRule()).step(0, inputs(**changes), Phase.PARKED, HIGH).reasons}
 
 
 def test_opens_at_the_stand_after_the_dwell_and_not_before() -> None:
     gate = Gate(GateRule(dwell_s=3.0))
-    decisions = [gate.step(t * S, inputs(), Phase.PARKED) for t in range(5)]
+    decisions = [gate.step(t * S, inputs(), Phase.PARKED, HIGH) for t in range(5)]
     assert [d.open for d in decisions] == [False, False, False, True, True]
     assert [d.dwell_left_s for d in decisions] == [3.0, 2.0, 1.0, 0.0, 0.0]
     assert [r.code for r in decisions[1].reasons] == ["dwell"]
@@ -77,7 +83,7 @@ def test_opens_at_the_stand_after_the_dwell_and_not_before() -> None:
 
 def test_every_role_of_the_gate_is_a_role_that_signal_sets_can_bind() -> None:
     assert set(GATE_ROLES) <= set(ROLES)
-    assert set(GATE_ROLES) == set(STAND)
+    assert set(GATE_ROLES) == set(STAND) | set(OTHER_ENGINES)
 
 
 def test_shut_when_nothing_was_ever_seen() -> None:
@@ -177,16 +183,16 @@ def test_the_proof_for_one_engine_says_nothing_of_the_other() -> None:
 def test_a_signal_set_may_ask_for_fresher_inputs_but_not_for_older_ones() -> None:
     for given_ns, expected in ((S // 20, False), (S, True), (60 * S, True)):
         gate = Gate(GateRule(dwell_s=1.0), {"wow_left": given_ns})
-        assert [gate.step(t * S, inputs(), Phase.PARKED).open for t in (0, 1)][-1] is expected
+        assert [gate.step(t * S, inputs(), Phase.PARKED, HIGH).open for t in (0, 1)][-1] is expected
     old = inputs(wow_left=Observation(1.0, Quality.GOOD, 4 * S))
     gate = Gate(GateRule(dwell_s=1.0), {"wow_left": 60 * S})
-    assert not [gate.step(t * S, old, Phase.PARKED).open for t in (0, 1)][-1]
+    assert not [gate.step(t * S, old, Phase.PARKED, HIGH).open for t in (0, 1)][-1]
 
 
 def test_one_violation_shuts_an_open_gate_at_once_and_starts_the_dwell_again() -> None:
     gate = Gate(GateRule(dwell_s=2.0))
     seen = [inputs()] * 3 + [inputs(parking_brake=0)] + [inputs()] * 3
-    decisions = [gate.step(t * S, s, Phase.PARKED) for t, s in enumerate(seen)]
+    decisions = [gate.step(t * S, s, Phase.PARKED, HIGH) for t, s in enumerate(seen)]
     assert [d.open for d in decisions] == [False, False, True, False, False, False, True]
     assert decisions[3].since_ns == 3 * S
     assert decisions[3].dwell_left_s == 2.0
@@ -194,28 +200,53 @@ def test_one_violation_shuts_an_open_gate_at_once_and_starts_the_dwell_again() -
 
 def test_time_that_nobody_watched_does_not_count_as_dwell() -> None:
     gate = Gate(GateRule(dwell_s=2.0, step_gap_max_s=3.0))
-    gate.step(0, inputs(), Phase.PARKED)
-    decision = gate.step(60 * S, inputs(), Phase.PARKED)
+    gate.step(0, inputs(), Phase.PARKED, HIGH)
+    decision = gate.step(60 * S, inputs(), Phase.PARKED, HIGH)
     assert not decision.open
     assert [r.code for r in decision.reasons] == ["not_watched"]
-    assert [gate.step(t * S, inputs(), Phase.PARKED).open for t in (61, 62, 63)] == [
+    assert [gate.step(t * S, inputs(), Phase.PARKED, HIGH).open for t in (61, 62, 63)] == [
         False, False, True,
     ]  # fmt: skip
 
 
 def test_a_flight_clock_that_goes_back_shuts_an_open_gate() -> None:
     gate = Gate(GateRule(dwell_s=1.0))
-    assert [gate.step(t * S, inputs(), Phase.PARKED).open for t in (10, 11)] == [False, True]
-    decision = gate.step(10 * S, inputs(), Phase.PARKED)
+    assert [gate.step(t * S, inputs(), Phase.PARKED, HIGH).open for t in (10, 11)] == [False, True]
+    decision = gate.step(10 * S, inputs(), Phase.PARKED, HIGH)
     assert not decision.open and decision.reasons[0].code == "clock_back"
 
 
 def test_a_refusal_carries_its_figures() -> None:
-    (reason,) = Gate(GateRule()).step(0, inputs(ground_speed_kt=12.5), Phase.PARKED).reasons
+    (reason,) = Gate(GateRule()).step(0, inputs(ground_speed_kt=12.5), Phase.PARKED, HIGH).reasons
     assert (reason.code, reason.role, reason.value, reason.limit) == (
         "moving", "ground_speed_kt", 12.5, 3.0,
     )  # fmt: skip
     assert "12.5 kt" in reason.text and "at most 3" in reason.text
+
+
+@pytest.mark.parametrize("confidence", [Confidence.LOW, Confidence.NONE])
+def test_low_confidence_in_the_phase_shuts_it_whatever_else_holds(confidence: Confidence) -> None:
+    gate = Gate(GateRule(dwell_s=1.0))
+    decisions = [gate.step(t * S, inputs(), Phase.PARKED, confidence) for t in range(4)]
+    assert [r.code for d in decisions for r in d.reasons] == ["low_confidence"] * 4
+
+
+def test_a_caller_that_says_nothing_of_confidence_gets_a_shut_gate() -> None:
+    assert not any(Gate(GateRule(dwell_s=1.0)).step(t * S, inputs(), Phase.PARKED).open
+                   for t in range(4))  # fmt: skip
+
+
+def test_what_contradicts_is_a_reason_by_name() -> None:
+    gate = Gate(GateRule())
+    (reason,) = gate.step(0, inputs(), Phase.PARKED, HIGH, ("speeds_disagree",)).reasons
+    assert reason.code == "contradiction" and "speeds_disagree" in reason.text
+
+
+def test_four_engines_must_all_be_proved_stopped() -> None:
+    rule = GateRule(dwell_s=2.0, engines=(1, 2, 3, 4))
+    assert not opened(rule=rule)
+    assert opened(rule=rule, **OTHER_ENGINES)
+    assert not opened(rule=rule, **{**OTHER_ENGINES, "n2_4": 60.0})
 
 
 def test_negative_speed_is_speed_and_depth_is_no_stand() -> None:
@@ -290,5 +321,5 @@ def test_open_means_that_everything_held_and_was_watched_for_the_whole_dwell(
         held_since = (now if held_since is None else held_since) if holds and watched else None
         last = now
         seen = inputs() if holds else inputs(wow_left=0)
-        is_open = gate.step(now, seen, Phase.PARKED).open
+        is_open = gate.step(now, seen, Phase.PARKED, HIGH).open
         assert is_open is (held_since is not None and now - held_since >= 4 * S)
