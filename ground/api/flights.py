@@ -18,15 +18,17 @@ from sqlalchemy import Engine, select
 from ground.api import models
 from ground.api.problems import RESPONSES, NotFound
 from ground.api.times import iso, iso_or_none
-from ground.api.twins import Limit, TailName
+from ground.api.twins import Limit, TailName, series_item
 from ground.ingest.index import signed_key_id
 from ground.lake.query import Telemetry
 from ground.lake.records import FlightRow, Records
+from ground.lake.snapshots import snapshot_of
 from ground.twins.control import flight_files
 from shared.envelope import PAYLOAD_BYTES_MAX
 from shared.messages import Gap, Kpi, KpiSeries, Manifest, Report, decode
 
 FlightName = Annotated[str, PathParam(pattern=r"^[A-Za-z0-9_-]{1,32}$")]
+AlertName = Annotated[str, PathParam(pattern=r"^[A-Za-z0-9_.-]{1,100}$")]
 KPIS_MAX = 10_000
 
 
@@ -101,6 +103,20 @@ def flights_router(records: Records, control: Engine, telemetry: Telemetry) -> A
             for envelope in records.of_flight(tail, flight, "report", limit)
             if envelope.schema == "report/1"
         ])  # fmt: skip
+
+    @router.get("/flights/{flight}/snapshots/{alert}")
+    def snapshot(flight: FlightName, alert: AlertName) -> models.SnapshotAnswer:
+        """Readings before and after one alert of the flight, by its id."""
+        tail = known(flight).tail
+        series, unreadable = snapshot_of(records, tail, flight, alert, telemetry.open_signals(tail))
+        if not series and not unreadable:
+            raise NotFound(f"no snapshot of {alert} in {flight}")
+        return models.SnapshotAnswer(
+            flight=flight,
+            alert=alert,
+            series=[series_item(one) for one in series],
+            unreadable=unreadable,
+        )
 
     return router
 

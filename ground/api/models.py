@@ -113,6 +113,15 @@ class TelemetryAnswer(BaseModel):
     series: list[SeriesItem]
 
 
+class SnapshotAnswer(BaseModel):
+    """Readings around one alert. unreadable: parts that are damaged or whose set is not here."""
+
+    flight: str
+    alert: str
+    series: list[SeriesItem]
+    unreadable: int
+
+
 class AlertItem(BaseModel):
     """One alert instance: its onset and what became of it. value and threshold are null where
     the signal is confidential."""

@@ -98,7 +98,7 @@ def twins_router(control: Control, records: Records, telemetry: Telemetry) -> AP
         for name in names:
             if name in known and known[name][0].confidentiality == "fdm":
                 raise HTTPException(403, f"{name} is confidential (flight data monitoring)")
-        series = [_series(telemetry.read(tail, n, start_ns, end_ns, points)) for n in names]
+        series = [series_item(telemetry.read(tail, n, start_ns, end_ns, points)) for n in names]
         return models.TelemetryAnswer(
             tail=tail, start=iso(start_ns), end=iso(end_ns), points=points, series=series
         )
@@ -181,7 +181,7 @@ def _value(signal: Signal, raw: float, quality: int) -> float | None:
     return raw if signal.encoding == "f64" else raw * signal.scale + signal.offset
 
 
-def _series(series: Series) -> models.SeriesItem:
+def series_item(series: Series) -> models.SeriesItem:
     data, signal = series.data, series.signal
     if isinstance(data, Raw):
         return models.SeriesItem(

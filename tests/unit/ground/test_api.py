@@ -20,8 +20,9 @@ from ground.config import Paths, load_config
 from ground.lake.query import Telemetry
 from ground.lake.records import iso
 from ground.twins.control import Control
+from shared.block import encode_block
 from shared.identity import verify
-from shared.messages import Alert, Audit, Kpi, KpiSeries, Report, State, encode
+from shared.messages import Alert, Audit, Kpi, KpiSeries, Report, Snapshot, State, encode
 from tests.unit.ground.stores import Store
 from tests.unit.ground.synthetic import (
     FLIGHT,
@@ -67,9 +68,17 @@ def fill(store: Store, tail: Tail) -> None:
     values = {"EGT": (1.0, 2.0, 3.0, 4), "SIDE_STICK": (0.0, 0.0, 0.0, 1)}
     report = Report(name="takeoff", phase="takeoff", start_ns=T0_NS, end_ns=T0_NS + S,
                     values=values)  # fmt: skip
+    parts = [encode_block(make_block("engine", first, 10)) for first in (0, 10)] + [
+        b"TTB1 no block"
+    ]
+    snapshots = [
+        encode(Snapshot(alert="a1-5", group="engine", part=i, block=part))
+        for i, part in enumerate(parts)
+    ]
     store.put(
         tail,
         tail.signal_set(),
+        *(tail.record("report", part, schema="snapshot/1") for part in snapshots),
         *(tail.block("engine", 30 * i, 30) for i in range(10)),
         tail.record("alert", alert("onset", 30)),
         tail.record("alert", alert("onset", 60, "a2", "SIDE_STICK"), t_ns=T0_NS + 1),
@@ -302,3 +311,14 @@ def test_every_operation_of_openapi_says_what_it_answers(client: TestClient) -> 
             schema = content.get("application/json", {}).get("schema", {})
             assert schema or "text/plain" in content, path
     assert json.dumps(document)
+
+
+def test_a_snapshot_shows_the_readings_around_its_alert_but_no_confidential_signal(
+    client: TestClient,
+) -> None:
+    found = get(client, f"/v1/flights/{FLIGHT}/snapshots/a1-5")
+    assert found["unreadable"] == 1
+    shown = {one["signal"]: one for one in found["series"]}
+    assert "EGT" in shown and "SIDE_STICK" not in shown
+    assert len(shown["EGT"]["t"]) == len(shown["EGT"]["value"]) == 20
+    get(client, f"/v1/flights/{FLIGHT}/snapshots/a1-6", 404)
