@@ -12,11 +12,12 @@ but the outbox, for the network never; a task that dies is started again and the
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 import os
 import signal
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 
 import msgspec
@@ -24,9 +25,12 @@ import msgspec
 from edge.acquire.source import Source
 from edge.acquire.sources import make_source
 from edge.acquire.table import SignalTable
+from edge.backlog import BacklogMeter, Waiting
 from edge.config import Settings
 from edge.flight.flights import Transition
 from edge.flight.phase import Confidence, PhaseMachine, PhaseState
+from edge.governing import Governing
+from edge.governor import Action, Step, bulk_factor
 from edge.health import Status, StatusFile
 from edge.kpi import KpiCollector
 from edge.link.sender import LinkRunner
@@ -38,6 +42,7 @@ from edge.models.host import HostTimes, ModelHost
 from edge.models.means import StepMeans
 from edge.models.snapshots import SnapshotKeeper
 from edge.models.step import ModelStep
+from edge.notify import Notifier
 from edge.outbox.store import Outbox, RecordRef
 from edge.periods import PeriodKeeper, restore_landing
 from edge.pipeline import Pipeline
@@ -50,6 +55,7 @@ from edge.update.slots import BundleSet, Slots
 from edge.update.updates import UpdateClient, UpdateDecision
 from edge.update.verified import VerifiedBundle
 from edge.updating import fetch_child
+from edge.watchdog import Hearts, Watchdog
 from shared.clock import Clock, FlightClock
 from shared.envelope import TIME_NONE
 from shared.errors import Corrupt, TailTwinError, Unreachable
@@ -62,6 +68,11 @@ SLICE_WALL_S = 0.05  # half of the 0.1 s of wall clock that a kill may cost beyo
 SLICE_FLIGHT_S = 0.3  # far below any age_max
 LOOK_S = 0.2  # flight seconds between two looks at phase and gate: gate inputs come at 5 Hz
 STATUS_S, MAINTAIN_S, BUS_RETRY_S_MAX = 0.5, 2.0, 5.0  # wall
+BACKLOG_STATUSES = 20  # statuses between two looks at what is unsafe, which reads a row a record
+# The longest that a task may go without a beat, s of wall time: its own waits, and the 10 s that
+# `Tasks` pauses before it starts one again. An update may fetch for update.deadline_s on top.
+HEARTBEAT_S = {"tick": 20.0, "status": 30.0, "store": 60.0, "link": 60.0, "worker": 90.0,
+               "governor": 60.0, "update": 300.0, "bus": 60.0}  # fmt: skip
 DRAIN_S = 20.0  # how long an orderly stop waits for the ground to have everything, wall
 UNLINKED_S = 5.0  # … and how long without any link
 ALERTS_KEY, SET_KEY, OFFERS_KEY = "alerts", "signal-set", "offers"
@@ -71,9 +82,11 @@ class Daemon:
     """One edge. `run` until SIGTERM."""
 
     def __init__(
-        self, settings: Settings, clock: Clock, sources: Sequence[Source] | None = None
-    ) -> None:
-        self._settings, self._clock = settings, clock
+        self, settings: Settings, clock: Clock, sources: Sequence[Source] | None = None,
+        notify: Notifier | None = None,
+    ) -> None:  # fmt: skip
+        self._settings, self._clock, self._notify = settings, clock, notify or Notifier()
+        self._hearts = Hearts(clock)
         profile, tail, signals = settings.profile, settings.tail, settings.signals
         self._pace = profile.pace
         self._flight = FlightClock(clock, profile.pace.flight_rate)
@@ -107,7 +120,7 @@ class Daemon:
         self._slots = Slots(settings.state_dir)
         self._host = ModelHost(
             profile.compute.models, settings.esn_by_position,
-            HostTimes(deadline_s=profile.pace.model_deadline_s),
+            HostTimes(deadline_s=profile.pace.model_deadline_s), beat=self._heart("worker"),
         )  # fmt: skip
         self._alerts = AlertBook()
         self._snapshots = SnapshotKeeper(
@@ -124,12 +137,16 @@ class Daemon:
         self._link = LinkRunner(
             settings, self._outbox, clock, phase=lambda: self._state.phase,
             on_notice=self._take_notice, on_handed=self._handed, on_epoch=self._new_epoch,
+            beat=self._heart("link"),
         )  # fmt: skip
         # update
         self._updates = self._update_client()
         # what was last seen and said
         self._decision = self._gate.step(0, self._situation.gate_inputs(0), Phase.UNKNOWN)
         self._slot, self._bundles, self._muted = "", list[str](), ""
+        self._live: BundleSet | None = None
+        self._optional: frozenset[str] = frozenset()
+        """Bundles of the live set that can raise no alert, by label."""
         self._said: State | None = None
         self._turning: Transition | None = None
         """The end of a period that was decided and is not committed yet."""
@@ -140,6 +157,13 @@ class Daemon:
         self._stop = asyncio.Event()
         self._offers: tuple[str, ...] = ()
         self._fatal: Corrupt | None = None
+        self._governing = Governing(
+            profile.compute, settings.state_dir, clock, tick_s=profile.pace.tick_s,
+            is_paced=profile.pace.flight_rate != 1.0, ticks=lambda: self._hearts.beats("tick"),
+            able=self._able, on_action=self._govern, beat=self._heart("governor"),
+        )  # fmt: skip
+        self._backlog = BacklogMeter(profile.recording.outbox_bytes_max)
+        self._watchdog = Watchdog(self._hearts, self._notify, self._summary)
         self._tasks = Tasks(
             lambda name, why: self._book.audit("task", "restarted", subject=name, reasons=[why]),
             self._die,
@@ -155,13 +179,16 @@ class Daemon:
             {
                 "tick": self._ticks, "worker": self._host.run,
                 "link": self._link.run, "status": self._statuses, "store": self._maintain,
-                "update": self._run_updates,
+                "update": self._run_updates, "governor": self._governing.run,
+                "watchdog": self._watchdog.run,
                 **{f"bus-{i}": partial(self._keep_open, x) for i, x in enumerate(self._sources)},
             }
         )  # fmt: skip
         self._tasks.spawn(self._load_live())
+        self._notify("READY=1")
         await self._stop.wait()
-        await self._tasks.stop("tick")
+        self._notify("STOPPING=1")
+        await self._tasks.stop("tick", "watchdog", "governor")
         if self._fatal is None:
             await self._leave()
         await self._tasks.stop()
@@ -247,7 +274,7 @@ class Daemon:
         if self._muted:
             return
         self._tell(self._deviations.judge(step, self._state.phase), step.signals)
-        kpi = self._kpis.add(step)
+        kpi = None if "kpis" in self._governing.shed else self._kpis.add(step)
         if kpi is not None:
             self._book.emit("kpi", encode(kpi), "kpi/1")
 
@@ -299,9 +326,33 @@ class Daemon:
         """Make the worker use a set; what stands against it."""
         why = await self._host.load([(live.path(b), b.sha256) for b in live.bundles])
         self._slot, self._bundles, self._muted = live.slot, live.labels(), live.muted or why
+        self._live = live
+        self._optional = frozenset(
+            binding.label for binding in self._host.bindings if not binding.bundle.monitors
+        )
+        if "models" in self._governing.shed:
+            await self._fit_models()
+        self._watch_inputs()
+        return [why] if why else []
+
+    async def _fit_models(self) -> None:
+        """Give the worker the live set again: all of it, or what the governor leaves of it."""
+        live = self._live
+        if live is None or self._muted:
+            return
+        gone = self._optional if "models" in self._governing.shed else frozenset()
+        kept = [
+            b for b, label in zip(live.bundles, live.labels(), strict=True) if label not in gone
+        ]
+        why = await self._host.load([(live.path(b), b.sha256) for b in kept])
+        if why:
+            event("models.not_fitted", why=why, level=logging.ERROR)
+        self._watch_inputs()
+
+    def _watch_inputs(self) -> None:
+        """Means and snapshots of what the worker's set reads."""
         self._pipeline.means = StepMeans(self._settings.signals, self._host.signals)
         self._snapshots.watch(self._host.signals)
-        return [why] if why else []
 
     # -- update
 
@@ -316,7 +367,7 @@ class Daemon:
         return UpdateClient(
             slots=self._slots, fetch=fetch_child(self._settings, self._link.ground_time_ns),
             admit=admitted, load=self._load, ask=self._ask_gate, record=self._record_update,
-            clock=self._clock,
+            clock=self._clock, beat=self._heart("update", profile.update.deadline_s),
         )  # fmt: skip
 
     async def _run_updates(self) -> None:
@@ -360,7 +411,42 @@ class Daemon:
             self._offers = updates.pending
             self._book.keep_on(self._outbox.put, OFFERS_KEY, msgspec.msgpack.encode(self._offers))
 
+    # -- staying in budget
+
+    def _able(self) -> list[Step]:
+        """What there is to shed here."""
+        bulk, models = bool(self._recorder.bulk), bool(self._host.bindings)
+        there: dict[Step, bool] = {
+            "models": bool(self._optional) and models, "bulk_2": bulk, "bulk_5": bulk, "kpis": models,
+        }  # fmt: skip
+        return [step for step, is_there in there.items() if is_there]
+
+    def _govern(self, action: Action, shed: tuple[Step, ...]) -> None:
+        """One step goes or comes back: a decision like any other, which the ground sees."""
+        factor = bulk_factor(shed)
+        self._recorder.thin(factor)
+        if action.step == "models":
+            self._tasks.spawn(self._fit_models())
+        if action.step == "kpis":
+            for kpi in self._kpis.flush():
+                self._book.emit("kpi", encode(kpi), "kpi/1")
+        self._book.audit(
+            "governor", action.decision, subject=action.step, reasons=list(action.reasons),
+            detail={"shed": " ".join(shed), "bulk_factor": str(factor),
+                    "bulk": " ".join(sorted(self._recorder.bulk))},
+        )  # fmt: skip
+
+    def _heart(self, name: str, more_s: float = 0.0) -> Callable[[], None]:
+        """The beat of a task."""
+        return self._hearts.expect(name, HEARTBEAT_S[name.partition("-")[0]] + more_s)
+
     # -- what it says of itself
+
+    def _summary(self) -> str:
+        """One line for `systemctl status`."""
+        said = f"{self._state.phase.value}, {self._periods.id}, link {self._link.status.link}"
+        shed = self._governing.shed
+        return f"{said}, shed {' '.join(shed)}" if shed else said
 
     def _say_state(self, now_ns: int) -> None:
         """A state record on change, and once a minute of flight."""
@@ -385,6 +471,7 @@ class Daemon:
             alerts=self._alerts.standing(), worker=self._host.status.state,
             boot=self._outbox.boot, outbox_records=0, outbox_bytes=0, oldest_unsafe_ns=None,
             esns=[engine.esn for engine in self._settings.tail.engines],
+            shed=list(self._governing.shed),
         )  # fmt: skip
 
     def _new_epoch(self, why: str) -> None:
@@ -436,9 +523,10 @@ class Daemon:
                 self._outbox.put(SET_KEY, mark)
 
     async def _ticks(self) -> None:
-        loop = asyncio.get_running_loop()
+        loop, beat = asyncio.get_running_loop(), self._heart("tick")
         due_s = loop.time()
         while True:
+            beat()
             start_s = loop.time()
             self.tick()
             end_s = loop.time()
@@ -450,8 +538,9 @@ class Daemon:
             await asyncio.sleep(due_s - end_s)
 
     async def _keep_open(self, source: Source) -> None:
-        wait_s = 0.2
+        wait_s, beat = 0.2, self._heart(f"bus-{self._sources.index(source)}")
         while True:
+            beat()
             if not source.is_open:
                 try:
                     await asyncio.to_thread(source.open, 2.0)
@@ -466,8 +555,12 @@ class Daemon:
     async def _statuses(self) -> None:
         file = self._status_file
         before, before_s = self._messages, asyncio.get_running_loop().time()
-        while True:
+        beat = self._heart("status")
+        for count in itertools.count():
             await asyncio.sleep(STATUS_S)
+            beat()
+            if count % BACKLOG_STATUSES == 0:
+                self._book.keep_on(self._look_at_backlog)
             now_s = asyncio.get_running_loop().time()
             rate = (self._messages - before) / (now_s - before_s)
             before, before_s = self._messages, now_s
@@ -492,10 +585,26 @@ class Daemon:
             alerts=self._alerts.standing(), worker=self._host.status.state, slot=self._slot,
             bundles=self._bundles,
             updates_pending=list(self._updates.pending) if self._updates else [],
+            profile=self._settings.profile.name, is_stopping=self._stop.is_set(),
+            governor=self._governing.status, late=self._hearts.late(),
+            backlog=self._backlog.now,
+            outbox_bytes_max=self._settings.profile.recording.outbox_bytes_max,
+            link_why=link.why, last_ack_ns=link.last_ack_ns,
+        )  # fmt: skip
+
+    def _look_at_backlog(self) -> None:
+        found = self._outbox.unsafe_by_class()
+        self._backlog.look(
+            self._clock.mono_ns() / 1e9,
+            {cls: Waiting(records=n, bytes=size, oldest_event_ns=oldest_ns)
+             for cls, (n, size, oldest_ns) in found.items()},
+            self._outbox.bytes_appended, self._link.status.bytes_up,
         )  # fmt: skip
 
     async def _maintain(self) -> None:
+        beat = self._heart("store")
         while True:
+            beat()
             await asyncio.sleep(MAINTAIN_S)
             self._book.keep_on(self._send_signal_set)
             self._book.keep_on(self._outbox.maintain)
@@ -527,8 +636,8 @@ class Daemon:
             await asyncio.sleep(0.05)
 
 
-async def run(settings: Settings) -> int:
-    """The daemon on this machine's clock."""
+async def run(settings: Settings, notify: Notifier | None = None) -> int:
+    """The daemon on this machine's clock. notify: the service manager's socket."""
     from shared.clock import SystemClock
 
-    return await Daemon(settings, SystemClock()).run()
+    return await Daemon(settings, SystemClock(), notify=notify).run()

@@ -10,6 +10,9 @@ from pathlib import Path
 
 import msgspec
 
+from edge.backlog import Backlog
+from edge.governing import GovernorStatus
+
 
 class Status(msgspec.Struct, frozen=True, kw_only=True):
     """The edge now. Times ending in `event_ns` are event time; ages are flight seconds."""
@@ -45,6 +48,17 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     slot: str
     bundles: list[str]
     updates_pending: list[str]
+    profile: str = ""
+    is_stopping: bool = False
+    governor: GovernorStatus = GovernorStatus()
+    late: dict[str, float] = {}
+    """Tasks without a heartbeat within their bound, and for how long, s."""
+    backlog: Backlog = Backlog()
+    outbox_bytes_max: int = 0
+    link_why: str = ""
+    """Of the link's last failure."""
+    last_ack_ns: int | None = None
+    """Wall clock."""
 
 
 class StatusFile:

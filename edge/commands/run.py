@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import faulthandler
+import os
 
 from edge.commands import Commands, add_profile, add_state, command
 
@@ -21,8 +23,10 @@ def add(commands: Commands) -> None:
 def _run(args: argparse.Namespace) -> int:
     from edge.config import load_settings
     from edge.daemon import run
+    from edge.notify import Notifier
     from shared.log import setup
 
     settings = load_settings(args.profile, args.state)
     setup("edge", settings.profile.log_level)
-    return asyncio.run(run(settings))
+    faulthandler.enable()  # a watchdog's SIGABRT says where every thread was
+    return asyncio.run(run(settings, Notifier(os.environ.get("NOTIFY_SOCKET", ""))))
