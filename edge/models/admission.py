@@ -4,27 +4,51 @@ In: a bundle file and the profile's bounds. Out: an `AdmissionResult` with the h
 that were judged, so that the caller activates those and no others.
 Always holds: refused unless proved fit; a child has bounded memory, CPU time and wall time; no
 session exists before the graph itself was examined; a crash of a child is a refusal. Each stage
-has a child of its own, one after the other: onnx and onnxruntime never share the memory.
+has a child of its own, one after the other: onnx and onnxruntime never share the memory, and
+neither can open a file, a socket or a program (`edge.models.seccomp`).
 
-`python -m edge.models.admission FILE` judges a file by hand.
+By hand: `tailtwin-edge admit FILE --profile PROFILE`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import sys
 from pathlib import Path
 
 import msgspec
 
-from edge.models.confine import ENVIRONMENT, confine
-from shared.bundle import parse_selftest, unpack
+from edge.models.confine import ENVIRONMENT, confine, seal
+from shared.bundle import Bundle, parse_selftest, unpack
 from shared.errors import Rejected
 from shared.profile import ModelBounds
 
 RESULT_BYTES_MAX = 64 * 1024
 STAGES = ("graph", "session")
+ENDINGS: dict[int, str] = {
+    signal.SIGSYS: "by its system call filter",
+    signal.SIGXCPU: "at its bound of CPU time",
+    signal.SIGKILL: "by SIGKILL: CPU time or memory",
+}
+BARE = "bare"
+"""The stage of a graph without a bundle: what stands against the graph alone."""
+
+
+class Cost(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What a model asks for. None: that stage did not come to it."""
+
+    nodes: int | None = None
+    constants: int | None = None
+    elements_largest: int | None = None
+    """Of any tensor."""
+    operations: int | None = None
+    """Of one step, counted from the shapes."""
+    step_us: float | None = None
+    """CPU time of one step of the self-test, the median; microseconds."""
+    session_mb: float | None = None
+    """What the session added to the resident memory of its child."""
 
 
 class AdmissionResult(msgspec.Struct, frozen=True):
@@ -36,6 +60,7 @@ class AdmissionResult(msgspec.Struct, frozen=True):
     name: str = ""
     version: str = ""
     release: int = 0
+    cost: Cost = Cost()
 
 
 async def admit(path: Path, bounds: ModelBounds) -> AdmissionResult:
@@ -51,12 +76,25 @@ async def admit_bytes(data: bytes, bounds: ModelBounds) -> AdmissionResult:
     """Judge a bundle file's bytes, stage by stage."""
     if len(data) > bounds.bundle_bytes_max:
         return AdmissionResult(False, [f"over {bounds.bundle_bytes_max} bytes"])
-    result = AdmissionResult(False, ["not judged"])
+    result, cost = AdmissionResult(False, ["not judged"]), Cost()
     for stage in STAGES:
         result = await _ask_child(stage, data, bounds)
+        cost = _both(cost, result.cost)
         if not result.ok:
             break
-    return result
+    return msgspec.structs.replace(result, cost=cost)
+
+
+async def admit_graph(data: bytes, bounds: ModelBounds) -> AdmissionResult:
+    """What stands against a bare `model.onnx`; no session is made, and nothing may run it."""
+    if len(data) > bounds.unpacked_bytes_max:
+        return AdmissionResult(False, [f"over {bounds.unpacked_bytes_max} bytes"])
+    return await _ask_child(BARE, data, bounds)
+
+
+def _both(one: Cost, other: Cost) -> Cost:
+    known = {k: v for k, v in msgspec.structs.asdict(other).items() if v is not None}
+    return msgspec.structs.replace(one, **known)
 
 
 async def _ask_child(stage: str, data: bytes, bounds: ModelBounds) -> AdmissionResult:
@@ -76,7 +114,8 @@ async def _ask_child(stage: str, data: bytes, bounds: ModelBounds) -> AdmissionR
             child.kill()
             await child.wait()
     if child.returncode != 0:
-        return AdmissionResult(False, [f"{stage}: the child ended with {child.returncode}"])
+        why = ENDINGS.get(-(child.returncode or 0), f"with {child.returncode}")
+        return AdmissionResult(False, [f"{stage}: the child ended {why}"])
     try:
         return msgspec.json.decode(out[:RESULT_BYTES_MAX], type=AdmissionResult)
     except msgspec.DecodeError:
@@ -85,6 +124,8 @@ async def _ask_child(stage: str, data: bytes, bounds: ModelBounds) -> AdmissionR
 
 def decide(stage: str, data: bytes, bounds: ModelBounds) -> AdmissionResult:
     """One stage, in this process. Only for a process that can be killed: a child, or a test."""
+    if stage == BARE:
+        return _judge_graph(data, None, bounds)
     try:
         files = unpack(data, bounds)
         bundle = files.bundle
@@ -94,20 +135,29 @@ def decide(stage: str, data: bytes, bounds: ModelBounds) -> AdmissionResult:
     if len(bundle.instances) > bounds.instances_max:
         return AdmissionResult(False, [f"{len(bundle.instances)} instances, over the bound"])
     if stage == "graph":
-        from edge.models.graph import examine  # here, so that the recorder never imports onnx
-
-        reasons = examine(files.model, bundle, bounds)
+        result = _judge_graph(files.model, bundle, bounds)
     else:
-        from edge.models.selftest import reproduce  # here, for the same reason: onnxruntime
-        from edge.models.session import FusedSession
+        from edge.models.selftest import judge_session  # here: onnxruntime is not for the recorder
 
-        try:
-            reasons = reproduce(FusedSession([files]), [selftest])
-        except Exception as error:  # onnxruntime raises its own unrelated types
-            reasons = [f"no session: {str(error)[:200]}"]
-    return AdmissionResult(
-        not reasons, reasons, files.sha256, bundle.name, bundle.version, bundle.release
-    )
+        reasons, step_us, session_mb = judge_session(files, selftest)
+        result = AdmissionResult(
+            not reasons, reasons, cost=Cost(step_us=step_us, session_mb=session_mb)
+        )
+    return msgspec.structs.replace(
+        result, sha256=files.sha256, name=bundle.name, version=bundle.version,
+        release=bundle.release,
+    )  # fmt: skip
+
+
+def _judge_graph(model: bytes, bundle: Bundle | None, bounds: ModelBounds) -> AdmissionResult:
+    from edge.models.graph import examination  # here, so that the recorder never imports onnx
+
+    seen = examination(model, bundle, bounds)
+    if seen.reasons:
+        return AdmissionResult(False, seen.reasons)
+    cost = Cost(nodes=seen.nodes, constants=seen.constants, elements_largest=seen.elements,
+                operations=seen.operations)  # fmt: skip
+    return AdmissionResult(True, [], cost=cost)
 
 
 def _read(path: Path, bytes_max: int) -> bytes:
@@ -115,19 +165,30 @@ def _read(path: Path, bytes_max: int) -> bytes:
         return file.read(bytes_max + 1)
 
 
+def _warm(stage: str) -> None:
+    """All imports, before the process may open no file any more."""
+    if stage == "session":
+        from edge.models import selftest, session
+
+        session.warm()
+        assert selftest
+    else:
+        from edge.models import graph
+
+        assert graph
+
+
 def main(arguments: list[str]) -> int:
-    """`FILE`, by hand; or one stage as a child, the bundle on standard input."""
-    if len(arguments) == 1 and not arguments[0].startswith("-"):
-        result = asyncio.run(admit(Path(arguments[0]), ModelBounds()))
-        print(msgspec.json.format(msgspec.json.encode(result)).decode())
-        return 0 if result.ok else Rejected.exit_code
-    if len(arguments) != 3 or arguments[0] not in [f"--{stage}" for stage in STAGES]:
-        print("usage: python -m edge.models.admission FILE", file=sys.stderr)
+    """One stage as a child, what is judged on standard input: `--STAGE BOUNDS PARENT_PID`."""
+    if len(arguments) != 3 or arguments[0] not in [f"--{stage}" for stage in (*STAGES, BARE)]:
+        print("tailtwin-edge admit FILE --profile PROFILE judges a file", file=sys.stderr)
         return 64  # EX_USAGE
-    bounds = msgspec.json.decode(arguments[1], type=ModelBounds)
+    stage, bounds = arguments[0][2:], msgspec.json.decode(arguments[1], type=ModelBounds)
     confine(int(arguments[2]), bounds.worker_address_space_mb << 20, bounds.admission_cpu_s, 0)
-    data = sys.stdin.buffer.read(bounds.bundle_bytes_max + 1)
-    result = decide(arguments[0][2:], data, bounds)
+    _warm(stage)
+    seal(bounds.seccomp_required)
+    data = sys.stdin.buffer.read(max(bounds.bundle_bytes_max, bounds.unpacked_bytes_max) + 1)
+    result = decide(stage, data, bounds)
     sys.stdout.buffer.write(msgspec.json.encode(result))
     return 0
 

@@ -1,65 +1,119 @@
 """What admission asks of a graph before any session may exist.
 
-In: the bytes of `model.onnx`, its `bundle.json`, the bounds. Out: the reasons against it.
-Always holds: no reason means every operator is listed, every tensor has a static shape under
-the bound, and the graph's ports are those of the bundle. Imports `onnx`: child process only.
+In: the bytes of `model.onnx`, its `bundle.json`, the bounds. Out: the reasons against it, and
+what it costs.
+Always holds: no reason means every operator is listed, every tensor is a plain one with a static
+shape under the bound, every operand that decides a shape or an address is a constant, the cost of
+a step is under the bound, and the graph's ports are those of the bundle. Imports `onnx`: child
+process only.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
 
+import msgspec
 import numpy as np
 import onnx
 from google.protobuf.message import DecodeError, Message  # type: ignore[import-untyped]  # no stubs are shipped
-from onnx import AttributeProto, GraphProto, ModelProto, TensorProto, ValueInfoProto
+from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto
 
+from edge.models.operators import (
+    IR_MAX,
+    ML,
+    ML_OPSET_MAX,
+    ONNX,
+    OPERATORS,
+    OPSET_MAX,
+    OPSET_MIN,
+    Operator,
+)
+from edge.models.shapes import TYPES, Shapes, dims_of, elements
 from shared.bundle import Bundle
 from shared.profile import ModelBounds
 
-OPERATORS = frozenset(
-    ("Add", "Sub", "Mul", "Div", "Min", "Max", "Sqrt", "Pow", "Exp", "MatMul", "Reshape",
-     "Slice", "Concat")
-)  # fmt: skip
-"""What the compiler of shared.behaviour writes; each new kind extends it here by what it needs."""
-
-OPSET_MAX, IR_MAX = 21, 10
 REASONS_MAX = 16
-_PLAIN_ATTRIBUTES = (AttributeProto.INT, AttributeProto.INTS)
+NAME_CHARS_MAX, STRING_BYTES_MAX, TREE_STRINGS_MAX = 256, 64, 65_536
+CONSTANTS_PER_NODE = 4
 _EMPTY = ("functions", "training_info", "configuration")
-_GRAPH_EMPTY = ("sparse_initializer", "quantization_annotation", "value_info", "metadata_props")
+_GRAPH_EMPTY = ("sparse_initializer", "quantization_annotation")
 
 
-def examine(data: bytes, bundle: Bundle, bounds: ModelBounds) -> list[str]:
-    """Reasons to refuse, at most 16; later checks run only on what earlier ones let through."""
+class Examination(msgspec.Struct, frozen=True):
+    """elements: of the largest tensor. operations: of one step."""
+
+    reasons: list[str]
+    nodes: int = 0
+    constants: int = 0
+    elements: int = 0
+    operations: int = 0
+
+
+def examine(data: bytes, bundle: Bundle | None, bounds: ModelBounds) -> list[str]:
+    """Reasons to refuse, at most 16."""
+    return examination(data, bundle, bounds).reasons
+
+
+def examination(data: bytes, bundle: Bundle | None, bounds: ModelBounds) -> Examination:
+    """Later checks run only on what earlier ones let through. Without a bundle: the graph alone."""
     model = ModelProto()
     try:
         model.ParseFromString(data)
     except DecodeError as error:
-        return [f"not an ONNX model: {error}"]
-    for step in (_encoding, _contents, _ports, _shapes):
-        reasons = list(step(model, data, bundle, bounds))
+        return Examination([f"not an ONNX model: {str(error)[:100]}"])
+    steps: list[Callable[[], Iterator[str]]] = [
+        lambda: _encoding(model, data),
+        lambda: _model(model, bounds),
+        lambda: _contents(model.graph, bounds),
+        lambda: _names(model.graph),
+    ]
+    if bundle is not None:
+        steps.append(lambda: _ports(model, bundle))
+    for step in steps:
+        reasons = _first(step())
         if reasons:
-            return reasons[:REASONS_MAX]
-    return []
+            return Examination(reasons)
+    return _judged(model, bundle, bounds)
 
 
-def _encoding(
-    model: ModelProto, data: bytes, _bundle: Bundle, _bounds: ModelBounds
-) -> Iterator[str]:
+def _judged(model: ModelProto, bundle: Bundle | None, bounds: ModelBounds) -> Examination:
+    """What can be said once every shape is known."""
+    shapes = Shapes(model, bounds.tensor_elements_max)
+    reasons = _first(iter(shapes.reasons))
+    largest = max((elements(x) or 0 for x in shapes.dims.values()), default=0)
+    if not reasons:
+        reasons = _first(_requirements(model, bundle, bounds, largest, shapes.operations))
+    return Examination(
+        reasons, len(model.graph.node), len(model.graph.initializer), largest, shapes.operations
+    )
+
+
+def _first(reasons: Iterator[str]) -> list[str]:
+    return [reason for _, reason in zip(range(REASONS_MAX), reasons, strict=False)]
+
+
+def _encoding(model: ModelProto, data: bytes) -> Iterator[str]:
     """What this reader does not know, another one might act on."""
     model.DiscardUnknownFields()
     if model.ByteSize() != len(data):
         yield "fields that are unknown or written twice"
 
 
-def _contents(
-    model: ModelProto, _data: bytes, _bundle: Bundle, bounds: ModelBounds
-) -> Iterator[str]:
+def _model(model: ModelProto, bounds: ModelBounds) -> Iterator[str]:
     graph = model.graph
-    opsets = [(x.domain, x.version) for x in model.opset_import]
-    if len(opsets) != 1 or opsets[0][0] not in ("", "ai.onnx") or opsets[0][1] > OPSET_MAX:
-        yield f"operator sets {opsets[:4]}, want one, ONNX's own, up to {OPSET_MAX}"
+    sets = [("" if x.domain == "ai.onnx" else x.domain, x.version) for x in model.opset_import]
+    allowed = {ONNX: range(OPSET_MIN, OPSET_MAX + 1), ML: range(1, ML_OPSET_MAX + 1)}
+    versions = dict(sets)
+    if (
+        ONNX not in versions
+        or len(versions) != len(sets)
+        or any(version not in allowed.get(domain, ()) for domain, version in sets)
+    ):
+        yield (
+            f"operator sets {sets[:4]}, want ONNX's own from {OPSET_MIN} to {OPSET_MAX}, and "
+            f"with it at most {ML} up to {ML_OPSET_MAX}"
+        )
     if not 3 <= model.ir_version <= IR_MAX:
         yield f"IR version {model.ir_version}, want up to {IR_MAX}"
     for holder, names in ((model, _EMPTY), (graph, _GRAPH_EMPTY)):
@@ -68,15 +122,22 @@ def _contents(
                 yield f"{name} in the model"
     if len(graph.node) > bounds.nodes_max:
         yield f"{len(graph.node)} nodes, the profile allows {bounds.nodes_max}"
-        return
+    if len(graph.initializer) > CONSTANTS_PER_NODE * bounds.nodes_max:
+        yield f"{len(graph.initializer)} constants, over {CONSTANTS_PER_NODE} a node"
+
+
+def _contents(graph: GraphProto, bounds: ModelBounds) -> Iterator[str]:
     for node in graph.node:
-        if node.domain not in ("", "ai.onnx"):
+        domain = "" if node.domain == "ai.onnx" else node.domain
+        operator = OPERATORS.get((domain, node.op_type))
+        if domain not in (ONNX, ML):
             yield f"operator domain {node.domain[:40]!r}"
-        if node.op_type not in OPERATORS:
+        if operator is None or node.overload:
             yield f"operator {node.op_type[:40]!r} is not listed"
-        for attribute in node.attribute:
-            if attribute.type not in _PLAIN_ATTRIBUTES or attribute.ref_attr_name:
-                yield f"attribute {attribute.name[:40]!r} of {node.op_type[:40]!r} is not a number"
+        else:
+            yield from _attributes(node, operator)
+        if getattr(node, "device_configurations", ()):
+            yield "a node placed on a device"
     for message in _inside(graph):
         if isinstance(message, GraphProto):
             yield "a sub-graph"
@@ -84,28 +145,74 @@ def _contents(
             yield from _tensor(message, bounds)
 
 
+def _attributes(node: NodeProto, operator: Operator) -> Iterator[str]:
+    if len({x.name for x in node.attribute}) != len(node.attribute):
+        yield f"an attribute of {node.op_type!r} is there twice"
+    for attribute in node.attribute:
+        where = f"attribute {attribute.name[:40]!r} of {node.op_type!r}"
+        kind = AttributeProto.AttributeType.Name(attribute.type)
+        if attribute.name not in operator.attributes:
+            yield f"{where} is not listed"
+            continue
+        if operator.attributes[attribute.name] != kind or attribute.ref_attr_name:
+            yield f"{where} is {kind}, not {operator.attributes[attribute.name]}"
+            continue
+        yield from _attribute(attribute, where, operator)
+
+
+def _attribute(attribute: AttributeProto, where: str, operator: Operator) -> Iterator[str]:
+    if attribute.type == AttributeProto.TENSOR:
+        return
+    value = onnx.helper.get_attribute_value(attribute)
+    name, many = attribute.name, value if isinstance(value, list) else [value]
+    if attribute.type in (AttributeProto.FLOAT, AttributeProto.FLOATS):
+        if not np.isfinite(np.array(many, float)).all():
+            yield f"{where} holds NaN or infinity"
+    elif attribute.type in (AttributeProto.STRING, AttributeProto.STRINGS):
+        if len(many) > TREE_STRINGS_MAX or any(len(x) > STRING_BYTES_MAX for x in many):
+            yield f"{where} is too long"
+        many = [x.decode(errors="replace") for x in many]
+    if name in operator.positive and any(x < 1 for x in many):
+        yield f"{where} is below 1"
+    if name in operator.zero_or_more and any(x < 0 for x in many):
+        yield f"{where} is below 0"
+    if name in operator.values and any(x not in operator.values[name] for x in many):
+        yield f"{where} is {many[:4]}, want one of {list(operator.values[name])}"
+
+
 def _tensor(tensor: TensorProto, bounds: ModelBounds) -> Iterator[str]:
     name = tensor.name[:40]
     if tensor.data_location != TensorProto.DEFAULT or len(tensor.external_data):
         yield f"external data of {name!r}"
         return
-    if tensor.data_type not in (TensorProto.FLOAT, TensorProto.INT64):
-        yield f"constant {name!r} is neither float32 nor int64"
+    if tensor.data_type not in TYPES:
+        yield f"constant {name!r} is none of float32, int64, int32 and bool"
         return
-    elements = _elements(tensor.dims)
-    if elements is None or elements > bounds.tensor_elements_max:
+    count = elements(tensor.dims)
+    if count is None or count > bounds.tensor_elements_max:
         yield f"constant {name!r} of {list(tensor.dims)[:8]}, over the profile's bound"
         return
     try:
         array = onnx.numpy_helper.to_array(tensor)
     except (ValueError, TypeError) as error:
-        yield f"constant {name!r}: {error}"
+        yield f"constant {name!r}: {str(error)[:100]}"
         return
     if not np.isfinite(array).all():
         yield f"constant {name!r} holds NaN or infinity"
 
 
-def _ports(model: ModelProto, _data: bytes, bundle: Bundle, _bounds: ModelBounds) -> Iterator[str]:
+def _names(graph: GraphProto) -> Iterator[str]:
+    """Every tensor has one name and one maker."""
+    made = [x.name for x in (*graph.input, *graph.initializer)]
+    made += [name for node in graph.node for name in node.output if name]
+    twice = [name for name, count in Counter(made).items() if count > 1]
+    for name in twice[:4]:
+        yield f"{name[:40]!r} is made twice, or is a constant that is also an input"
+    if any(not name or len(name) > NAME_CHARS_MAX for name in made):
+        yield f"a tensor without a name, or with one over {NAME_CHARS_MAX} characters"
+
+
+def _ports(model: ModelProto, bundle: Bundle) -> Iterator[str]:
     count = len(bundle.instances)
     state = {s.name: [count, len(s.initial[0])] for s in bundle.states}
     inputs = {"inputs": [count, len(bundle.inputs)], **state}
@@ -122,60 +229,25 @@ def _ports(model: ModelProto, _data: bytes, bundle: Bundle, _bounds: ModelBounds
         for value in found:
             if value.type.tensor_type.elem_type != TensorProto.FLOAT:
                 yield f"{word} {value.name!r} is not float32"
-            elif _dims(value) != wanted[value.name]:
-                yield f"{word} {value.name!r} is {_dims(value)}, not {wanted[value.name]}"
-    if {x.name for x in model.graph.initializer} & set(inputs):
-        yield "a constant that is also an input"
+            elif dims_of(value) != wanted[value.name]:
+                yield f"{word} {value.name!r} is {dims_of(value)}, not {wanted[value.name]}"
     columns = {x.key: x.value for x in model.metadata_props}
     for key, ports in (("inputs", bundle.inputs), ("outputs", bundle.outputs)):
         if columns.get(key) != ",".join(x.name for x in ports):
             yield f"columns of the graph's {key} are not those of bundle.json"
 
 
-def _shapes(model: ModelProto, _data: bytes, bundle: Bundle, bounds: ModelBounds) -> Iterator[str]:
-    """Infer every tensor's shape, by arithmetic on shapes: nothing of that size is made."""
-    try:
-        onnx.checker.check_model(model)
-        inferred = onnx.shape_inference.infer_shapes(
-            model, check_type=True, strict_mode=True, data_prop=True
-        )
-    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
-        yield f"not a valid graph: {str(error).splitlines()[0][:200]}"
+def _requirements(
+    model: ModelProto, bundle: Bundle | None, bounds: ModelBounds, largest: int, operations: int
+) -> Iterator[str]:
+    nodes = len(model.graph.node)
+    if operations > bounds.operations_max:
+        yield f"{operations} operations a step, the profile allows {bounds.operations_max}"
+    if bundle is None:
         return
-    known = {x.name: x for x in (*inferred.graph.value_info, *inferred.graph.output)}
-    largest = max((_elements(x.dims) or 0 for x in model.graph.initializer), default=0)
-    for node in model.graph.node:
-        for name in node.output:
-            dims = _dims(known[name]) if name in known else None
-            elements = None if dims is None else _elements(dims)
-            if elements is None:
-                yield f"the shape of {name[:40]!r} is not known before it runs"
-            elif elements > bounds.tensor_elements_max:
-                yield f"{name[:40]!r} of {dims}, over the profile's bound"
-            else:
-                largest = max(largest, elements)
     need = bundle.requirements
-    if len(model.graph.node) > need.nodes or largest > need.tensor_elements:
-        yield f"asks for more than it declares: {len(model.graph.node)} nodes, {largest} elements"
-
-
-def _dims(value: ValueInfoProto) -> list[int] | None:
-    """Static dimensions, or None when one is symbolic or unknown."""
-    tensor = value.type.tensor_type
-    if not tensor.HasField("shape"):
-        return None
-    dims = [d.dim_value if d.HasField("dim_value") else -1 for d in tensor.shape.dim]
-    return dims if all(d >= 0 for d in dims) else None
-
-
-def _elements(dims: object) -> int | None:
-    """Product in Python integers, which do not overflow; None for a negative dimension."""
-    product = 1
-    for dim in dims:  # type: ignore[attr-defined]  # a protobuf container of int
-        if dim < 0:
-            return None
-        product *= int(dim)
-    return product
+    if nodes > need.nodes or largest > need.tensor_elements:
+        yield f"asks for more than it declares: {nodes} nodes, {largest} elements"
 
 
 def _inside(message: Message) -> Iterator[Message]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import os
 import subprocess
 import sys
 import time
@@ -15,7 +16,7 @@ import onnx
 import pytest
 from onnx import helper
 
-from edge.models.admission import AdmissionResult, admit, admit_bytes
+from edge.models.admission import STAGES, AdmissionResult, admit, admit_bytes
 from shared.bundle import SelfTest, pack
 from shared.profile import ModelBounds
 from tests.fakes.bundles import bundle, model_of, packed, selftest_of
@@ -48,9 +49,9 @@ def test_bytes_that_are_no_bundle_are_a_refusal() -> None:
 
 def test_hostile_graph_in_a_good_bundle_is_a_refusal() -> None:
     model = onnx.load_from_string(model_of(bundle()))
-    model.graph.node.append(helper.make_node("Neg", ["outputs"], ["extra"]))
+    model.graph.node.append(helper.make_node("NonZero", ["outputs"], ["extra"]))
     result = judge(pack(bundle(), model.SerializeToString(), selftest_of(bundle())))
-    assert result.reasons == ["operator 'Neg' is not listed"]
+    assert result.reasons == ["operator 'NonZero' is not listed"]
 
 
 def _selftest(**changes: object) -> bytes:
@@ -111,9 +112,31 @@ def test_recorder_side_imports_neither_onnx_nor_onnxruntime() -> None:
     assert out.stdout.strip() == "[]"
 
 
-def test_by_hand_it_says_what_is_wrong_with_a_file(tmp_path: Path) -> None:
-    path = tmp_path / "x.tar.zst"
-    path.write_bytes(b"none")
-    command = [sys.executable, "-m", "edge.models.admission", str(path)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 65 and '"ok": false' in done.stdout
+def test_both_children_are_filtered_before_they_read_a_byte() -> None:
+    """A child that tries to open a file after its filter is refused it, and judges all the same."""
+    for stage in STAGES:
+        code = (
+            "import sys, edge.models.admission as a; decide = a.decide\n"
+            "def spy(*args):\n"
+            "    try: open('/etc/hostname')\n"
+            "    except PermissionError: return decide(*args)\n"
+            "    return a.AdmissionResult(False, ['a file was opened'])\n"
+            "a.decide = spy; sys.exit(a.main(sys.argv[1:]))"
+        )
+        command = [sys.executable, "-c", code, f"--{stage}"]
+        command += [msgspec.json.encode(BOUNDS).decode(), str(os.getpid())]
+        done = subprocess.run(command, input=DATA, capture_output=True, check=True)
+        assert msgspec.json.decode(done.stdout, type=AdmissionResult).ok
+
+
+def test_cost_of_a_model_is_told() -> None:
+    cost = judge(DATA).cost
+    assert cost.nodes == 87 and cost.elements_largest is not None and cost.operations is not None
+    assert 0 < cost.elements_largest <= 4096 and 500 < cost.operations < 100_000
+    assert cost.step_us is not None and cost.session_mb is not None
+    assert 1 < cost.step_us < 50_000 and cost.session_mb < 50
+
+
+def test_more_work_a_step_than_the_profile_allows_is_a_refusal() -> None:
+    few = msgspec.structs.replace(BOUNDS, operations_max=100)
+    assert "operations a step, the profile allows 100" in judge(DATA, few).reasons[0]
