@@ -10,6 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
+import numpy as np
+import numpy.typing as npt
+
 from edge.acquire.reading import Readings
 from edge.acquire.redundant import Redundancy
 from edge.acquire.table import SignalTable
@@ -24,19 +27,23 @@ from shared.messages import Alert
 from shared.phases import Phase
 from shared.signals import SignalSet
 
+Watch = Callable[[Readings, npt.NDArray[np.uint8]], None]
+
 
 class Pipeline:
     """validate → table → recorder → means → reports → snapshots → exceedances."""
 
     def __init__(
         self, signals: SignalSet, table: SignalTable, recorder: Recorder, alerts: AlertBook,
-        keep_on: Callable[..., None], snapshots: SnapshotKeeper,
+        keep_on: Callable[..., None], snapshots: SnapshotKeeper, watch: Watch | None = None,
     ) -> None:  # fmt: skip
-        """keep_on: calls its first argument with the others, whatever the store refuses."""
+        """keep_on: calls its first argument with the others, whatever the store refuses.
+        watch: told of every judged batch, with its quality bytes."""
         self._validators = {group.name: GroupValidator(group) for group in signals.groups}
         self._redundancy = Redundancy(signals, table)
         self._exceedances = Exceedances(signals, alerts)
         self._table, self._recorder, self._keep_on = table, recorder, keep_on
+        self._watch = watch
         self._seen_ns = self._seen_next_ns = 0
         self.means = StepMeans(signals, ())
         """Of the signals that the loaded models use; replaced when models are."""
@@ -64,6 +71,8 @@ class Pipeline:
             self.means.add(group, values, quality)
             self.reports.add(readings, values, quality)
             self.snapshots.add(readings, quality)
+            if self._watch is not None:
+                self._watch(readings, quality)
             alerts += self._exceedances.judge(
                 group, readings.t_ns, readings.counter, values, quality, phase
             )
