@@ -49,7 +49,9 @@ ROLES = (
 )  # fmt: skip
 
 
-class Signal(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class Signal(
+    msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True
+):
     """One named, typed observable. Engineering value = scale * raw + offset, in `unit` (UCUM)."""
 
     name: str
@@ -91,7 +93,14 @@ class Signal(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     description: str = ""
 
 
-class Group(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, dict=True):
+class Group(
+    msgspec.Struct,
+    frozen=True,
+    forbid_unknown_fields=True,
+    omit_defaults=True,
+    kw_only=True,
+    dict=True,
+):
     """Signals that travel together at one rate."""
 
     name: str
@@ -133,7 +142,9 @@ class Group(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
         return min(3_000_000_000, max(2 * self.period_ns, 400_000_000))
 
 
-class Crossing(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class Crossing(
+    msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True
+):
     """A condition on one signal: above or below a value, in its unit."""
 
     signal: str
@@ -145,7 +156,9 @@ class Crossing(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         return value > self.above if self.above is not None else value < (self.below or 0.0)
 
 
-class AirData(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class AirData(
+    msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True
+):
     """Signals that theta and delta are made of: Cel, [ft_i], 1."""
 
     tat: str
@@ -153,7 +166,9 @@ class AirData(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     mach: str
 
 
-class ReportRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class ReportRule(
+    msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True
+):
     """A report as data: least, mean, greatest and count of `signals` over a window."""
 
     name: str
@@ -180,7 +195,9 @@ class ReportRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     air: AirData | None = None
 
 
-class Exceedance(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class Exceedance(
+    msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True
+):
     """An alert on one signal as data; hysteresis in its unit, persistence in flight seconds."""
 
     name: str
@@ -199,7 +216,9 @@ class Exceedance(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     """Once it arose it stands until the period ends, however the signal goes on."""
 
 
-class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class _File(
+    msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True
+):
     name: str
     version: Count
     airframe: str
@@ -219,6 +238,7 @@ class SignalSet:
         self.roles: dict[str, str] = dict(file.roles)
         self.reports, self.exceedances = file.report, file.exceedance
         self.text = text
+        # defaults are left out, so that a key the format gains later changes no set's hash
         canonical = msgspec.json.encode(file, order="deterministic")
         self.sha256 = hashlib.sha256(canonical).digest()
         self.bus_hash = int.from_bytes(self.sha256[:8], "little")
