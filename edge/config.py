@@ -199,5 +199,5 @@ def load_strict(kind: type[T], path: Path, remedy: str) -> T:
         return msgspec.convert(data, kind)
     except OSError as error:
         raise ConfigError(f"cannot read: {error.strerror}", str(path), remedy) from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, msgspec.ValidationError) as error:
+    except (ValueError, OverflowError, RecursionError, msgspec.ValidationError) as error:
         raise ConfigError(str(error), str(path), remedy) from None

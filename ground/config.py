@@ -94,7 +94,7 @@ def load_config(paths: Paths) -> GroundConfig:
         ) from None
     try:
         config = msgspec.convert(tomllib.loads(text.decode()), GroundConfig)
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, msgspec.ValidationError) as error:
+    except (ValueError, OverflowError, RecursionError, msgspec.ValidationError) as error:
         raise ConfigError(str(error), where, "see docs/configuration.md") from None
     check_config(config, where)
     return config

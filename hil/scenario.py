@@ -120,7 +120,7 @@ def load_scenario(path: Path) -> Scenario:
         raise ConfigError(
             f"cannot read: {error.strerror}", str(path), f"a file, or one of {names}"
         ) from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, msgspec.ValidationError) as error:
+    except (ValueError, OverflowError, RecursionError, msgspec.ValidationError) as error:
         raise ConfigError(str(error), str(path), "see scenarios in docs/configuration.md") from None
     check_identifier(scenario.name, f"{path}: name")
     if not 0.1 <= scenario.rate <= 100:

@@ -135,7 +135,7 @@ def load_tail_file(path: Path) -> TailFile:
         tail = msgspec.convert(tomllib.loads(text.decode()), TailFile)
     except OSError as error:
         raise ConfigError(f"cannot read: {error.strerror}", where, "check the path") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, msgspec.ValidationError) as error:
+    except (ValueError, OverflowError, RecursionError, msgspec.ValidationError) as error:
         raise ConfigError(str(error), where, "see docs/configuration.md") from None
     need_identifier(tail.operator, f"{where}: operator")
     need_identifier(tail.tail, f"{where}: tail")

@@ -115,5 +115,5 @@ def load_recipe(path: Path) -> Recipe:
         return msgspec.convert(tomllib.loads(path.read_text()), Recipe)
     except OSError as error:
         raise ConfigError(f"cannot read: {error.strerror}", str(path), "check the path") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, msgspec.ValidationError) as error:
+    except (ValueError, OverflowError, RecursionError, msgspec.ValidationError) as error:
         raise ConfigError(str(error), str(path), "see hil/fit/recipe.py") from None
