@@ -17,7 +17,10 @@ import msgspec
 import zstandard
 from msgspec import Meta
 
-from shared.behaviour.kinds import LookupTable, check
+from shared.behaviour.dynamics import Port
+from shared.behaviour.faults import refuse
+from shared.behaviour.kinds import LookupTable
+from shared.behaviour.model import Behaviour, Model, dynamics, faults
 from shared.errors import Rejected
 from shared.profile import ModelBounds
 from shared.topics import check_identifier
@@ -27,6 +30,7 @@ MEMBERS = ("bundle.json", "model.onnx", "selftest.msgpack")
 MONITORS_MAX, PORTS_MAX, STATES_MAX, STATE_ELEMENTS_MAX = 64, 64, 16, 4096
 SELFTEST_STEPS_MAX = 256
 _BLOCK = 512  # of a tar file
+_ANY = (-3e38, 3e38)  # an output's range is its monitor's business
 
 NonNegative = Annotated[float, Meta(ge=0)]
 
@@ -153,7 +157,14 @@ class Bundle(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     calibration: Calibration
     full_fidelity: str
     """The model it stands for."""
-    behaviour: LookupTable
+    behaviour: Behaviour
+
+    @property
+    def model(self) -> Model:
+        """The behaviour with its ports, rate and instances."""
+        inputs = tuple(Port(name=x.name, unit=x.unit, valid=x.valid) for x in self.inputs)
+        outputs = tuple(Port(name=x.name, unit=x.unit, valid=_ANY) for x in self.outputs)
+        return Model(self.behaviour, inputs, outputs, self.rate_hz, len(self.instances))
 
 
 class SelfTest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -186,6 +197,14 @@ class BundleFiles(msgspec.Struct, frozen=True):
 def filename(bundle: Bundle, sha256: str) -> str:
     """`{name}-{version}-{first 12 hex digits of the file's sha-256}.tar.zst`."""
     return f"{bundle.name}-{bundle.version}-{sha256[:12]}{SUFFIX}"
+
+
+def states_of(model: Model) -> tuple[State, ...]:
+    """What `states` of a bundle with this faultless model says."""
+    return tuple(
+        State(name=name, initial=tuple(tuple(row) for row in first.tolist()))
+        for name, first in dynamics(model).initial.items()
+    )
 
 
 def parse_bundle(data: bytes, where: str) -> Bundle:
@@ -308,10 +327,17 @@ def _check(bundle: Bundle, where: str) -> None:
         _need(ordered, f"monitor {monitor.name}: no hysteresis", where)
         steady = monitor.steady
         _need(steady is None or steady.input in inputs, f"{monitor.name}: no such input", where)
-    table = bundle.behaviour
-    units = {x.name: x.unit for x in bundle.inputs}
-    wanted = {x.name: x.unit for x in bundle.outputs}
-    check(table, units, wanted, len(bundle.instances), f"{where}: behaviour")
+    refuse(faults(bundle.model), f"{where}: behaviour")
+    _check_states(bundle, where)
+
+
+def _check_states(bundle: Bundle, where: str) -> None:
+    """The states are those of the declared behaviour."""
+    if isinstance(bundle.behaviour, LookupTable):
+        return
+    found = {s.name: s.initial for s in bundle.states}
+    wanted = {s.name: s.initial for s in states_of(bundle.model)}
+    _need(found == wanted, "states are not those of the behaviour", where)
 
 
 def _check_instances(bundle: Bundle, where: str) -> None:

@@ -19,7 +19,7 @@ from fractions import Fraction
 from shared.errors import Rejected
 
 TEXT_MAX, DEPTH_MAX, EXPONENT_MAX = 64, 8, 12
-BASE = ("m", "kg", "s", "A", "K", "mol", "cd")
+BASE = ("kg", "m", "s", "A", "K", "mol", "cd")
 FACTOR_TOLERANCE = 1e-9  # relative; factors are products of a few floats
 
 Dimension = tuple[Fraction, ...]

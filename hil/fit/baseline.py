@@ -71,6 +71,7 @@ def fit_baseline(recipe: Recipe, signals: SignalSet, flight_of: FlightOf) -> Bun
 def predict(bundle: Bundle, row: int, inputs: dict[str, Float64]) -> dict[str, Float64]:
     """Outputs [n] of one engine in float64; NaN outside the valid ranges."""
     table = bundle.behaviour
+    assert isinstance(table, LookupTable), table
     usable = np.ones(len(next(iter(inputs.values()))), bool)
     for port in bundle.inputs:
         usable &= (inputs[port.name] >= port.valid[0]) & (inputs[port.name] <= port.valid[1])

@@ -14,8 +14,9 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from shared.behaviour.compile import compile_model
-from shared.behaviour.kinds import evaluate
+from shared.behaviour.examine import examine
+from shared.behaviour.faults import refuse
+from shared.behaviour.model import run
 from shared.bundle import Bundle, SelfTest, filename, pack, parse_bundle
 from shared.errors import Rejected
 from shared.profile import ModelBounds
@@ -37,9 +38,10 @@ def pack_declared(bundle: Bundle) -> tuple[str, bytes]:
     """Compile, make self-test vectors, pack."""
     # As read from a file: an integer given where a float belongs must not change the bytes.
     bundle = parse_bundle(msgspec.json.encode(bundle), bundle.name)
-    names = [x.name for x in bundle.inputs]
-    model = compile_model(bundle.behaviour, names, [x.name for x in bundle.outputs])
-    data = pack(bundle, model, make_selftest(bundle))
+    found = examine(bundle.model)
+    refuse(found.faults, bundle.name)
+    assert found.compiled is not None
+    data = pack(bundle, found.compiled.onnx, make_selftest(bundle))
     limit = ModelBounds().bundle_bytes_max
     if len(data) > limit:
         raise Rejected(f"bundle of {len(data)} bytes", bundle.name, f"at most {limit}")
@@ -55,17 +57,15 @@ def make_selftest(bundle: Bundle) -> SelfTest:
     share = rng.uniform(size=(SELFTEST_STEPS, count, len(low)))
     share[0], share[1], share[2] = 0.0, 1.0, 0.5
     inputs = (low + share * (high - low)).astype("<f4")
-    outputs = np.stack([reference(bundle, row) for row in inputs]).astype("<f4")
+    outputs = run(bundle.model, inputs).astype("<f4")
     tolerance = tuple(TOLERANCE_LSB * x.lsb for x in bundle.outputs)
     return SelfTest(SELFTEST_STEPS, inputs.tobytes(), outputs.tobytes(), tolerance)
 
 
 def reference(bundle: Bundle, inputs: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
-    """Outputs [instance, output] in float64 for inputs [instance, input]."""
-    columns = {x.name: inputs[:, i : i + 1].astype(float) for i, x in enumerate(bundle.inputs)}
-    values = evaluate(bundle.behaviour, columns)
-    by_name = {c.output: v for c, v in zip(bundle.behaviour.columns, values, strict=True)}
-    return np.hstack([by_name[x.name] for x in bundle.outputs])
+    """Outputs [instance, output] of the first step in float64 for inputs [instance, input]."""
+    outputs: npt.NDArray[np.float64] = run(bundle.model, inputs[None])[0]
+    return outputs
 
 
 def pretty(bundle: Bundle) -> bytes:

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from shared.behaviour.dynamics import Float64
+from shared.errors import Rejected
 
 _NORM_MAX = 0.5
 _TERMS = 16  # 0.5^17 / 17! is under 1e-19
@@ -29,6 +30,12 @@ class Exact:
     by_state: Float64
     by_input: Float64
     constant: Float64
+
+    @property
+    def transition(self) -> Float64:
+        """Matrices e^(A h) [1 or E, n, n]."""
+        stack = self.by_state[None] if self.by_state.ndim == 2 else self.by_state
+        return stack.transpose(0, 2, 1) + np.eye(stack.shape[1])
 
     def move(self, x: Any, u: Any) -> Any:
         """Increment [E, n] of states x [E, n] with inputs u [E, m]."""
@@ -65,9 +72,10 @@ def shared(stack: Float64) -> Float64:
 def exponential_minus_one(matrix: Float64) -> Float64:
     """e^M - I of one square matrix."""
     norm = float(np.abs(matrix).sum(axis=1).max())
-    assert np.isfinite(norm), "checked by the caller"
+    if not norm < _NORM_MAX * 2.0**_SQUARINGS_MAX:
+        what = f"a linear system whose matrices reach {norm:.3g} in one step"
+        raise Rejected(what, "behaviour", "bring its numbers to a size that a float holds")
     squarings = max(0, int(np.ceil(np.log2(norm / _NORM_MAX)))) if norm > 0 else 0
-    assert squarings <= _SQUARINGS_MAX, norm
     scaled = matrix / 2.0**squarings
     term, total = scaled, scaled.copy()
     for k in range(2, _TERMS + 1):

@@ -9,6 +9,7 @@ move exactly (`shared/behaviour/exact.py`); others by classical Runge-Kutta of o
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -38,14 +39,12 @@ class EquationDynamics:
         self.system, self.instances = system, instances
         model = system.model
         self.step_s = 1.0 / rate_hz
-        self.is_exact = is_linear(system)
         first = [np.broadcast_to(np.array(x.initial, float), instances) for x in model.states]
         start = np.stack(first, axis=1) if first else np.zeros((instances, 0))
         self.initial: dict[str, Float64] = {}
         if first:
             self.initial = {"state": start, "carry": np.zeros_like(start)}
         self._parameters = {k: per_instance(x.value) for k, x in model.parameters.items()}
-        self._exact = self._linear() if self.is_exact and first else None
 
     def known(self, inputs: Mapping[str, Any], x: Any) -> dict[str, Any]:
         """Every quantity at a sample, by name."""
@@ -82,9 +81,9 @@ class EquationDynamics:
 
     def increment(self, inputs: Mapping[str, Any], x: Any, substeps: int | None = None) -> Any:
         """How far the states move in one step, inputs held."""
-        if self._exact is not None:
+        if self.exact is not None:
             u = columns([inputs[p.name] for p in self.system.inputs], self.instances)
-            return self._exact.move(x, u)
+            return self.exact.move(x, u)
         count = substeps or self.system.model.substeps
         h, total = self.step_s / count, None
         for _ in range(count):
@@ -97,8 +96,11 @@ class EquationDynamics:
             total = moved if total is None else total + moved
         return total
 
-    def _linear(self) -> Exact:
-        """Matrices of the linear right sides, read off at zero and at each unit vector."""
+    @cached_property
+    def exact(self) -> Exact | None:
+        """Matrices of linear right sides, read off at zero and at each unit vector."""
+        if not self.initial or not is_linear(self.system):
+            return None
         names = [p.name for p in self.system.inputs]
         count, width = self.instances, len(self.system.model.states)
 
@@ -107,9 +109,10 @@ class EquationDynamics:
             return np.asarray(self.rates(inputs, x), float)
 
         zero_x, zero_u = np.zeros((count, width)), np.zeros((count, len(names)))
-        constant = at(zero_x, zero_u)
-        a = np.stack([at(zero_x + e, zero_u) - constant for e in np.eye(width)], axis=2)
-        b = np.stack([at(zero_x, zero_u + e) - constant for e in np.eye(len(names))], axis=2)
+        with np.errstate(all="ignore"):  # what is no number is refused by the exact step
+            constant = at(zero_x, zero_u)
+            a = np.stack([at(zero_x + e, zero_u) - constant for e in np.eye(width)], axis=2)
+            b = np.stack([at(zero_x, zero_u + e) - constant for e in np.eye(len(names))], axis=2)
         return exact_step(a, b, constant, self.step_s)
 
 

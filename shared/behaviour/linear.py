@@ -8,6 +8,7 @@ a state space whose entries share nothing, balanced, so that float32 keeps its d
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Any, Literal
 
 import msgspec
@@ -98,17 +99,20 @@ class LinearDynamics:
         self.initial: dict[str, Float64] = {"state": start, "carry": np.zeros_like(start)}
         if not n:
             self.initial = {}
+        self._arrays, self._step_s = arrays, 1.0 / rate_hz
+
+    @cached_property
+    def _move(self) -> Exact:
+        arrays = self._arrays
         if arrays.is_discrete:
-            self._move = Exact(shared(arrays.a - np.eye(n)), shared(arrays.b), arrays.constant)
-        else:
-            self._move = exact_step(arrays.a, arrays.b, arrays.constant, 1.0 / rate_hz)
+            moved = arrays.a - np.eye(arrays.a.shape[1])
+            return Exact(shared(moved), shared(arrays.b), arrays.constant)
+        return exact_step(arrays.a, arrays.b, arrays.constant, self._step_s)
 
     @property
     def transition(self) -> Float64:
         """Matrices of the discrete states [1 or E, n, n]."""
-        moved = self._move.by_state
-        stack = moved[None] if moved.ndim == 2 else moved
-        return stack.transpose(0, 2, 1) + np.eye(stack.shape[1])
+        return self._move.transition
 
     def step(
         self, inputs: Mapping[str, Any], states: Mapping[str, Any]

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from shared.behaviour.dynamics import Dynamics, Float64, Port
 from shared.behaviour.equations import DifferentialEquation, System
@@ -133,7 +134,7 @@ def dynamics(model: Model) -> Dynamics:
     return LinearDynamics(kind, arrays, names, wanted, offsets, rate_hz)
 
 
-def run(model: Model, rows: Any, dtype: Any = np.float64) -> Any:
+def run(model: Model, rows: npt.NDArray[Any], dtype: Any = np.float64) -> Float64:
     """The reference: outputs [steps, E, outputs] for inputs [steps, E, inputs], from the start.
 
     With `dtype` float32 it rounds as the graph does.
