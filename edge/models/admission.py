@@ -21,11 +21,13 @@ from pathlib import Path
 import msgspec
 
 from edge.models.confine import ENVIRONMENT, confine, seal
+from edge.models.vectors import against_vectors
 from shared.bundle import Bundle, parse_selftest, unpack
 from shared.errors import Rejected
 from shared.profile import ModelBounds
 
 RESULT_BYTES_MAX = 64 * 1024
+VECTOR_REASONS_MAX = 16
 STAGES = ("graph", "session")
 ENDINGS: dict[int, str] = {
     signal.SIGSYS: "by its system call filter",
@@ -134,7 +136,10 @@ def decide(stage: str, data: bytes, bounds: ModelBounds) -> AdmissionResult:
         return AdmissionResult(False, [error.what])
     if len(bundle.instances) > bounds.instances_max:
         return AdmissionResult(False, [f"{len(bundle.instances)} instances, over the bound"])
-    if stage == "graph":
+    against = against_vectors(bundle, selftest)
+    if against:
+        result = AdmissionResult(False, against[:VECTOR_REASONS_MAX])
+    elif stage == "graph":
         result = _judge_graph(files.model, bundle, bounds)
     else:
         from edge.models.selftest import judge_session  # here: onnxruntime is not for the recorder

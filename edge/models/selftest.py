@@ -2,8 +2,8 @@
 
 In: a session and the vectors of each bundle in it. Out: the reasons against it.
 Always holds: every output of every step is finite and within its tolerance, no state is ever
-other than finite, and a tolerance wider than the output's own step is refused; the session's
-states are initial afterwards. Imports onnxruntime: child process only.
+other than finite, and the vectors can prove something; the session's states are initial
+afterwards. Imports onnxruntime: child process only.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from edge.models.resident import resident_bytes
-from edge.models.session import Float32, FusedSession
+from edge.models.session import FusedSession
+from edge.models.vectors import Float32, against_vectors, vectors
 from shared.bundle import Bundle, BundleFiles, SelfTest
 
 TIMED_STEPS = 25
@@ -48,21 +49,17 @@ def reproduce(session: FusedSession, selftests: Sequence[SelfTest]) -> list[str]
 
     A bundle with fewer steps than the others stays at its last inputs, and is not judged then.
     """
-    against = [
-        f"self-test tolerance of {output.name} is not within its step"
-        for bundle, selftest in zip(session.bundles, selftests, strict=True)
-        for output, tolerance in zip(bundle.outputs, selftest.tolerance, strict=True)
-        if not 0 < tolerance <= output.lsb
-    ]
+    pairs = list(zip(session.bundles, selftests, strict=True))
+    against = [reason for pair in pairs for reason in against_vectors(*pair)]
     if against:
         return against
-    vectors = [_vectors(*pair) for pair in zip(session.bundles, selftests, strict=True)]
+    expected = [vectors(*pair) for pair in pairs]
     session.reset()
-    for step in range(max(len(inputs) for inputs, _ in vectors)):
-        for view, (inputs, _) in zip(session.inputs, vectors, strict=True):
+    for step in range(max(len(inputs) for inputs, _ in expected)):
+        for view, (inputs, _) in zip(session.inputs, expected, strict=True):
             view[:] = inputs[min(step, len(inputs) - 1)]
         restarted = session.step()
-        for i, (inputs, wanted) in enumerate(vectors):
+        for i, (inputs, wanted) in enumerate(expected):
             if step < len(inputs):
                 row = next((row for bundle, row in restarted if bundle == i), None)
                 if row is not None:
@@ -74,12 +71,6 @@ def reproduce(session: FusedSession, selftests: Sequence[SelfTest]) -> list[str]
                     return against
     session.reset()
     return []
-
-
-def _vectors(bundle: Bundle, selftest: SelfTest) -> tuple[Float32, Float32]:
-    shape = (selftest.steps, len(bundle.instances), -1)
-    inputs = np.frombuffer(selftest.inputs, "<f4").reshape(shape)
-    return inputs, np.frombuffer(selftest.outputs, "<f4").reshape(shape)
 
 
 def _compare(
