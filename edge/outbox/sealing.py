@@ -65,7 +65,7 @@ class Sealing:
         if self._fresh is not None:
             fresh = self._fresh
             self._db.execute(
-                "INSERT INTO data_key VALUES (?, ?, ?, ?, ?)",
+                "INSERT OR REPLACE INTO data_key VALUES (?, ?, ?, ?, ?)",
                 (fresh.id, fresh.device_key_id, fresh.for_device, fresh.recovery_key_id,
                  fresh.for_recovery),
             )  # fmt: skip

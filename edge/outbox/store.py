@@ -48,8 +48,9 @@ __all__ = ["AckCounts", "Opened", "Outbox", "OutboxStats", "RecordRef"]
 KV_BYTES_MAX = 64 * 1024
 JOURNAL_BYTES_MAX = 1 << 20
 BYTES_MIN = 1 << 20
+BOOT_TRIES = 3  # each failed one makes room for the next
 FULL_PAGES = 64  # freed after a full disk
-THIN_SHARE, KEEP_SHARE = 0.90, 0.93  # maintain thins above the one, evicts above the other
+THIN_SHARE, KEEP_SHARE = 0.85, 0.93  # maintain thins above the one, evicts above the other
 THIN_RECORDS = 8  # in one `maintain`, about a millisecond each
 
 
@@ -385,13 +386,17 @@ class Outbox:
         if self._lost_keys <= int.from_bytes(self.get("locked") or b""):
             self._lost_keys = 0  # known since an earlier boot
         self._boot_due = True  # from now on the first thing in every transaction, until one commits
-        try:
-            with self.transaction():
-                pass
-        except Unreachable as error:
-            if not self._streams.epochs or self._lost_keys:
-                raise  # a store that has no epoch of its own can do nothing
-            self.opened = replace(self.opened, full=error.what)
+        for attempt in range(BOOT_TRIES):
+            try:
+                with self.transaction():
+                    break
+            except Unreachable as error:
+                needed = not self._streams.epochs or self._lost_keys
+                if needed and attempt == BOOT_TRIES - 1:
+                    raise  # a store that has no epoch of its own can do nothing
+                if not needed:
+                    self.opened = replace(self.opened, full=error.what)
+                    break
         self.opened = replace(self.opened, locked=self._streams.locked)
 
     def _put_boot(self) -> None:
@@ -429,6 +434,8 @@ class Outbox:
         try:
             self._room.shrink()
             with self._db:
+                if self._boot_due:
+                    self._sealing.put_key()  # drop records are sealed with it
                 self._books.evict(FULL_PAGES * PAGE_BYTES)
         except apsw.Error:  # nothing to be had; the failure that is under way tells it
             self._load()
