@@ -17,6 +17,7 @@ from typing import BinaryIO, Final, cast
 import numpy as np
 
 from edge.acquire.csvtable import SECONDS, CsvTable, Rows, TimeColumn
+from edge.acquire.pace import Pace
 from edge.acquire.reading import Readings
 from edge.acquire.waiting import Waiting
 from shared.errors import Rejected, Unreachable
@@ -24,7 +25,6 @@ from shared.signals import SignalSet
 
 CHUNK_BYTES: Final = 1 << 17  # read at once: about 1,000 rows of 20 columns
 LINE_BYTES_MAX: Final = 1 << 16
-HOLE_NS_MAX: Final = 60 * 10**9  # a pause that is not waited for; time that goes back is not either
 _TORN: Final = (EOFError, gzip.BadGzipFile, zlib.error)
 
 
@@ -44,7 +44,7 @@ class CsvSource:
         now_ns: Callable[[], int] | None = None,
     ) -> None:
         self._path, self._set, self._time, self._names = path, signals, time, names
-        self._now_ns = now_ns
+        self._pace = Pace(now_ns)
         self.name = f"csv://{path}"
         self.refused: Counter[str] = Counter()
         self.problems: deque[str] = deque()
@@ -58,8 +58,6 @@ class CsvSource:
         self._ahead: deque[Rows] = deque()  # parsed, not all of the first is due
         self._taken = 0  # rows of the first of `_ahead`
         self._waiting = Waiting()
-        self._pace: tuple[int, int] | None = None  # flight clock and row time that belong together
-        self._last_ns = 0
 
     @property
     def is_open(self) -> bool:
@@ -93,8 +91,8 @@ class CsvSource:
     def drain(self, messages_max: int) -> int:
         """Take rows that are due, at most `messages_max`."""
         taken = 0
-        while taken < messages_max and self._next() is not None:
-            due = min(self._due(), messages_max - taken)
+        while taken < messages_max and (rows := self._next()) is not None:
+            due = self._pace.due(rows.t_ns[self._taken :][: messages_max - taken])
             if due == 0:
                 break
             self._take(due)
@@ -128,22 +126,6 @@ class CsvSource:
         while not self._ahead and not self.has_ended and self._file is not None:
             self._read_chunk()
         return self._ahead[0] if self._ahead else None
-
-    def _due(self) -> int:
-        """How many of the rows that come next are due by the clock."""
-        t_ns = self._ahead[0].t_ns[self._taken :]
-        if self._now_ns is None:
-            return len(t_ns)
-        now_ns = self._now_ns()
-        if self._pace is None or not 0 <= t_ns[0] - self._last_ns <= HOLE_NS_MAX:
-            self._pace = now_ns, int(t_ns[0])
-        at_ns = self._pace[1] + now_ns - self._pace[0]
-        steps = np.diff(t_ns, prepend=t_ns[0])
-        later = np.flatnonzero((t_ns > at_ns) | (steps < 0) | (steps > HOLE_NS_MAX))
-        due = int(later[0]) if len(later) else len(t_ns)
-        if due:
-            self._last_ns = int(t_ns[due - 1])
-        return due
 
     def _take(self, count: int) -> None:
         rows, first = self._ahead[0], self._taken
