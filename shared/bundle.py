@@ -137,6 +137,15 @@ class Calibration(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     signal_set_sha256: str
 
 
+class Trained(
+    msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind", tag="trained"
+):
+    """No declared behaviour: the graph was trained, or comes from elsewhere, and it alone says
+    what it does. exporter: what wrote it, with its version."""
+
+    exporter: str
+
+
 class Bundle(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """`bundle.json`."""
 
@@ -157,11 +166,12 @@ class Bundle(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     calibration: Calibration
     full_fidelity: str
     """The model it stands for."""
-    behaviour: Behaviour
+    behaviour: Behaviour | Trained
 
     @property
     def model(self) -> Model:
-        """The behaviour with its ports, rate and instances."""
+        """The behaviour with its ports, rate and instances; not of a trained graph."""
+        assert not isinstance(self.behaviour, Trained), self.name
         inputs = tuple(Port(name=x.name, unit=x.unit, valid=x.valid) for x in self.inputs)
         outputs = tuple(Port(name=x.name, unit=x.unit, valid=_ANY) for x in self.outputs)
         return Model(self.behaviour, inputs, outputs, self.rate_hz, len(self.instances))
@@ -327,8 +337,9 @@ def _check(bundle: Bundle, where: str) -> None:
         _need(ordered, f"monitor {monitor.name}: no hysteresis", where)
         steady = monitor.steady
         _need(steady is None or steady.input in inputs, f"{monitor.name}: no such input", where)
-    refuse(faults(bundle.model), f"{where}: behaviour")
-    _check_states(bundle, where)
+    if not isinstance(bundle.behaviour, Trained):
+        refuse(faults(bundle.model), f"{where}: behaviour")
+        _check_states(bundle, where)
 
 
 def _check_states(bundle: Bundle, where: str) -> None:

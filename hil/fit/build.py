@@ -1,6 +1,7 @@
 """From a declaration to the bundle file.
 
-In: a declaration (`bundle.json` as it rests in firmware_profiles/models/). Out: name and bytes.
+In: a declaration (`bundle.json` as it rests in firmware_profiles/models/), and the graph beside
+it (`.onnx`) when that was trained. Out: name and bytes.
 Always holds: the same declaration gives the same bytes; the self-test's wanted outputs come from
 the numpy evaluation in float64, not from the graph under test.
 """
@@ -14,10 +15,11 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from hil.fit.trained import pack_trained
 from shared.behaviour.examine import examine
 from shared.behaviour.faults import refuse
 from shared.behaviour.model import run
-from shared.bundle import Bundle, SelfTest, filename, pack, parse_bundle
+from shared.bundle import Bundle, SelfTest, Trained, filename, pack, parse_bundle
 from shared.errors import Rejected
 from shared.profile import ModelBounds
 
@@ -29,6 +31,8 @@ def build_bundle(path: Path) -> tuple[str, bytes]:
     """(file name, bytes) of the bundle that the declaration at `path` describes."""
     try:
         bundle = parse_bundle(path.read_bytes(), str(path))
+        if isinstance(bundle.behaviour, Trained):
+            return pack_trained(bundle, path.with_suffix(".onnx").read_bytes())
     except OSError as error:
         raise Rejected(f"cannot read: {error.strerror}", str(path), "check the path") from None
     return pack_declared(bundle)

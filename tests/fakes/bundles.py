@@ -101,6 +101,7 @@ def bundle(release: int = 1) -> Bundle:
 
 def model_of(declared: Bundle) -> bytes:
     names = [x.name for x in declared.inputs]
+    assert isinstance(declared.behaviour, LookupTable)
     return compile_model(declared.behaviour, names, [x.name for x in declared.outputs])
 
 
