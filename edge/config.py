@@ -7,10 +7,9 @@ error that names file, key and remedy. Nothing reads the environment.
 
 from __future__ import annotations
 
-import tomllib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Literal
 
 import msgspec
 
@@ -19,10 +18,10 @@ from edge.update.gate import GateRule
 from shared.errors import ConfigError
 from shared.identity import Signer
 from shared.profile import ComputeProfile
+from shared.settings import load_settings_file
 from shared.signals import SignalSet, load_signal_set
 from shared.topics import check_identifier
 
-T = TypeVar("T")
 SOURCES_MAX = 16  # buses of one computer; assumption
 
 
@@ -145,7 +144,7 @@ class Settings:
 
 def load_profile(path: Path) -> tuple[Profile, SignalSet]:
     """The profile and the signal set it names (relative to the profile's folder)."""
-    profile = load_strict(Profile, path, "see docs/configuration.md")
+    profile = load_settings_file(Profile, path, "see docs/configuration.md")
     pace = profile.pace
     if pace.flight_rate != 1.0 and not profile.bench:
         raise ConfigError(
@@ -174,7 +173,9 @@ def load_settings(profile_path: Path, state_dir: Path) -> Settings:
     profile, signals = load_profile(profile_path)
     identity = state_dir / "identity"
     tail = load_tail(identity / "tail.toml")
-    enrolment = load_strict(Enrolment, identity / "enrolment.toml", "enrol the tail at the ground")
+    enrolment = load_settings_file(
+        Enrolment, identity / "enrolment.toml", "enrol the tail at the ground"
+    )
     if len(enrolment.ground_pub) != 64:
         raise ConfigError("not a 32-byte key in hex", f"{identity}/enrolment.toml: ground_pub",
                           "copy the enrolment that the ground wrote")  # fmt: skip
@@ -184,20 +185,9 @@ def load_settings(profile_path: Path, state_dir: Path) -> Settings:
 
 def load_tail(path: Path) -> Tail:
     """identity/tail.toml, checked."""
-    tail = load_strict(Tail, path, "see tail.toml in docs/configuration.md")
+    tail = load_settings_file(Tail, path, "see tail.toml in docs/configuration.md")
     check_identifier(tail.operator, f"{path}: operator")
     check_identifier(tail.tail, f"{path}: tail")
     for engine in tail.engines:
         check_identifier(engine.esn, f"{path}: engines.esn")
     return tail
-
-
-def load_strict(kind: type[T], path: Path, remedy: str) -> T:
-    """A TOML file as `kind`; ConfigError names file and key."""
-    try:
-        data: dict[str, Any] = tomllib.loads(path.read_text())
-        return msgspec.convert(data, kind)
-    except OSError as error:
-        raise ConfigError(f"cannot read: {error.strerror}", str(path), remedy) from None
-    except (ValueError, OverflowError, RecursionError, msgspec.ValidationError) as error:
-        raise ConfigError(str(error), str(path), remedy) from None

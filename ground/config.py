@@ -7,12 +7,12 @@ key; nothing below `__main__` reads the environment.
 
 from __future__ import annotations
 
-import tomllib
 from pathlib import Path
 
 import msgspec
 
 from shared.errors import ConfigError
+from shared.settings import load_settings_file
 from shared.topics import IDENTIFIER
 
 SEGMENT_BYTES_MAX = 64 << 20
@@ -86,16 +86,10 @@ class Paths:
 def load_config(paths: Paths) -> GroundConfig:
     """The settings of a state folder; ConfigError names file, key and remedy."""
     where = str(paths.config)
-    try:
-        text = paths.config.read_bytes()
-    except OSError as error:
-        raise ConfigError(
-            f"no settings: {error.strerror}", where, "make them with `tailtwin-ground init`"
-        ) from None
-    try:
-        config = msgspec.convert(tomllib.loads(text.decode()), GroundConfig)
-    except (ValueError, OverflowError, RecursionError, msgspec.ValidationError) as error:
-        raise ConfigError(str(error), where, "see docs/configuration.md") from None
+    config = load_settings_file(
+        GroundConfig, paths.config, "see docs/configuration.md",
+        missing="make them with `tailtwin-ground init`",
+    )  # fmt: skip
     check_config(config, where)
     return config
 

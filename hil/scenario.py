@@ -6,7 +6,6 @@ Always holds: unknown keys and impossible events are refused by name before anyt
 
 from __future__ import annotations
 
-import tomllib
 from pathlib import Path
 from typing import Literal
 
@@ -14,6 +13,7 @@ import msgspec
 
 from shared.errors import ConfigError
 from shared.phases import Phase
+from shared.settings import load_settings_file
 from shared.topics import check_identifier
 
 SCENARIOS = Path(__file__).parent / "scenarios"
@@ -113,15 +113,13 @@ def load_scenario(path: Path) -> Scenario:
     named = SCENARIOS / f"{path}.toml"
     if path.name == str(path) and not path.exists() and named.exists():
         path = named
-    try:
-        scenario = msgspec.convert(tomllib.loads(path.read_text()), Scenario)
-    except OSError as error:
-        names = " ".join(sorted(one.stem for one in SCENARIOS.glob("*.toml")))
-        raise ConfigError(
-            f"cannot read: {error.strerror}", str(path), f"a file, or one of {names}"
-        ) from None
-    except (ValueError, OverflowError, RecursionError, msgspec.ValidationError) as error:
-        raise ConfigError(str(error), str(path), "see scenarios in docs/configuration.md") from None
+    names = " ".join(sorted(one.stem for one in SCENARIOS.glob("*.toml")))
+    scenario = load_settings_file(
+        Scenario,
+        path,
+        "see scenarios in docs/configuration.md",
+        missing=f"a file, or one of {names}",
+    )
     check_identifier(scenario.name, f"{path}: name")
     if not 0.1 <= scenario.rate <= 100:
         raise ConfigError("out of range", f"{path}: rate", "0.1 to 100")

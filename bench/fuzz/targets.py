@@ -23,7 +23,7 @@ import zstandard
 
 from edge.acquire.csvfile import CsvSource
 from edge.acquire.reading import ReadingDecoder
-from edge.config import Enrolment, Profile, Tail, load_profile, load_strict
+from edge.config import Enrolment, Profile, Tail, load_profile
 from edge.health import read_status
 from edge.models import frames
 from edge.models.alerts import AlertBook, AlertState
@@ -41,6 +41,7 @@ from shared.envelope import Envelope, open_envelope, seal
 from shared.errors import Rejected
 from shared.identity import Signer, verify
 from shared.profile import ModelBounds
+from shared.settings import load_settings_file
 from shared.signals import (
     READING_MAGIC,
     READING_VERSION,
@@ -419,15 +420,15 @@ TARGETS: dict[str, Target] = {
                is_text=True),
         Target("signal set, packed", partial(unpack_signal_set, codec="zstd", where=WHERE),
                lambda: [zstandard.compress(signal_set().text)]),
-        Target("profile", partial(_file, partial(load_strict, Profile, remedy=""), "p.toml"),
+        Target("profile", partial(_file, partial(load_settings_file, Profile, remedy=""), "p.toml"),
                _profile_seeds, is_text=True),
         Target("profile with its set", partial(_file, load_profile, "p.toml"), _profile_seeds,
                is_text=True),
-        Target("tail", partial(_file, partial(load_strict, Tail, remedy=""), "t.toml"),
+        Target("tail", partial(_file, partial(load_settings_file, Tail, remedy=""), "t.toml"),
                lambda: [TAIL], is_text=True),
         Target("tail at the ground", partial(_file, load_tail_file, "t.toml"), lambda: [TAIL],
                is_text=True),
-        Target("enrolment", partial(_file, partial(load_strict, Enrolment, remedy=""), "e.toml"),
+        Target("enrolment", partial(_file, partial(load_settings_file, Enrolment, remedy=""), "e.toml"),
                lambda: [ENROLMENT], is_text=True),
         Target("scenario", partial(_file, load_scenario, "s.toml"),
                lambda: _files("hil/scenarios/*.toml"), is_text=True),

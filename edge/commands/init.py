@@ -61,9 +61,10 @@ def _init(args: argparse.Namespace) -> int:
 
 
 def _enrol(args: argparse.Namespace) -> int:
-    from edge.config import Enrolment, load_strict
+    from edge.config import Enrolment
+    from shared.settings import load_settings_file
 
-    load_strict(Enrolment, args.file, "copy the file that `tailtwin-ground enroll` wrote")
+    load_settings_file(Enrolment, args.file, "copy the file that `tailtwin-ground enroll` wrote")
     _write(args.state / "identity" / "enrolment.toml", args.file.read_bytes())
     return 0
 

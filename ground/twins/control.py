@@ -8,7 +8,6 @@ are random, 256 bits, and rest only in files of mode 0600 (`control.db`, `nats.c
 from __future__ import annotations
 
 import secrets
-import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,6 +33,7 @@ from ground.config import need_identifier
 from ground.database import open_reader, open_writer
 from shared.errors import ConfigError
 from shared.identity import key_id
+from shared.settings import parse_settings
 
 METADATA = MetaData()
 SERVICES = ("ingest", "api", "worker")
@@ -132,11 +132,9 @@ def load_tail_file(path: Path) -> TailFile:
         text = path.read_bytes()
         if len(text) > TAIL_FILE_BYTES_MAX:
             raise ConfigError(f"larger than {TAIL_FILE_BYTES_MAX} bytes", where, "is it the file?")
-        tail = msgspec.convert(tomllib.loads(text.decode()), TailFile)
     except OSError as error:
         raise ConfigError(f"cannot read: {error.strerror}", where, "check the path") from None
-    except (ValueError, OverflowError, RecursionError, msgspec.ValidationError) as error:
-        raise ConfigError(str(error), where, "see docs/configuration.md") from None
+    tail = parse_settings(TailFile, text, where, "see docs/configuration.md")
     need_identifier(tail.operator, f"{where}: operator")
     need_identifier(tail.tail, f"{where}: tail")
     if tail.tail in SERVICES:

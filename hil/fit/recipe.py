@@ -5,7 +5,6 @@ In: a TOML file. Out: a frozen `Recipe`. Always holds: unknown keys are refused 
 
 from __future__ import annotations
 
-import tomllib
 from pathlib import Path
 from typing import Literal
 
@@ -13,7 +12,7 @@ import msgspec
 
 from shared.behaviour.kinds import Axis, Correction
 from shared.bundle import Applicability, Instance, Steady
-from shared.errors import ConfigError
+from shared.settings import load_settings_file
 
 
 class InputRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -111,9 +110,4 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 
 def load_recipe(path: Path) -> Recipe:
     """The recipe at `path`; ConfigError names file and key."""
-    try:
-        return msgspec.convert(tomllib.loads(path.read_text()), Recipe)
-    except OSError as error:
-        raise ConfigError(f"cannot read: {error.strerror}", str(path), "check the path") from None
-    except (ValueError, OverflowError, RecursionError, msgspec.ValidationError) as error:
-        raise ConfigError(str(error), str(path), "see hil/fit/recipe.py") from None
+    return load_settings_file(Recipe, path, "see hil/fit/recipe.py", missing="check the path")
