@@ -6,10 +6,10 @@ import argparse
 import os
 import sys
 
-from edge.commands import admit, init, install, recovery_key, run
+from edge.commands import admit, init, install, recovery_key, replay, run
 from shared.errors import TailTwinError
 
-COMMANDS = (run, init, install, recovery_key, admit)
+COMMANDS = (run, init, install, recovery_key, admit, replay)
 
 
 def main(argv: list[str] | None = None) -> int:

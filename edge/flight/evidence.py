@@ -135,7 +135,8 @@ class Witness:
         ground = {
             "weight_on_wheels": flag is True,
             "slow": speed is not None and speed < NO_FLIGHT_KT,
-            "radio_height": height is not None and height < WHEELS_FT,
+            # in the flare and at rotation it is as low in the air
+            "radio_height": height is not None and height < WHEELS_FT and fast < ROLL_KT_MIN,
         }
         air = {
             "weight_on_wheels": flag is False,

@@ -82,9 +82,11 @@ class PhaseMachine:
         self._waited_s = 0.0
         known = self._is_known(seen)
         self._lost_s = max(0.0, self._lost_s + min(passed_s, LOST_S) * (-RECOVERY if known else 1))
-        if self._lost_s >= LOST_S:
+        if self._phase is not Phase.UNKNOWN and self._lost_s >= LOST_S:
             self._enter(Phase.UNKNOWN)
-        elif known:
+        if self._phase is Phase.UNKNOWN:
+            self._lost_s = 0.0
+        if known:
             self._advance(seen, airborne)
         return PhaseState(
             self._phase, self._confidence(seen), seen.on_ground, seen.moving, seen.running,
@@ -130,13 +132,14 @@ class PhaseMachine:
         elif self._phase is Phase.PARKED:
             self._at_rest(seen, airborne)
         elif is_parked and self._phase in (Phase.TAXI_OUT, Phase.TAXI_IN):
-            self._enter(Phase.PARKED, "parked" if seen.engines else "parked blind")
+            self._enter(Phase.PARKED, "still")  # in: when it came to rest, not to silence
         else:
             self._surface(seen, airborne is True)
 
     def _is_parked(self, seen: Evidence) -> bool:
         """Still with engines stopped; where no engine has a signal, still for long."""
         still = seen.on_ground and not seen.moving
+        self._held("still", still, 0.0)
         parked = self._held("parked", still and seen.running is False, STILL_S)
         blind = self._held("parked blind", still and seen.engines == 0, STILL_BLIND_S)
         return parked or blind
@@ -229,7 +232,7 @@ class PhaseMachine:
             return
         self._waited_s = self._claims.age_s(claim) if claim else 0.0
         self._phase, self._lost_s = phase, 0.0
-        self._claims.keep("air", "ground")
+        self._claims.keep("air", "ground", "still")
         if phase in (Phase.LANDING, Phase.TAXI_IN):
             self._has_landed = True
         elif phase in (Phase.TAKEOFF, Phase.PARKED) or phase in AIRBORNE:

@@ -82,9 +82,9 @@ def test_what_is_stale_or_not_bound_is_none() -> None:
 def test_silence_of_an_engine_counts_only_with_its_eec_seen_without_power() -> None:
     no_data = int(Quality.NO_DATA)
     assert filled((0, no_data, 0), (0, 0, 0)).phase_inputs(0).unpowered == (1,)
-    assert not filled((0, no_data, 0), (0, 0, 1)).phase_inputs(0).unpowered == (1,)
-    assert not filled((0, no_data, no_data), (0, 0, 0)).phase_inputs(0).unpowered == (1,)
-    assert not filled((0, int(Quality.BAD), 0), (0, 0, 0)).phase_inputs(0).unpowered == (1,)
+    assert filled((0, no_data, 0), (0, 0, 1)).phase_inputs(0).unpowered == ()
+    assert filled((0, no_data, no_data), (0, 0, 0)).phase_inputs(0).unpowered == ()
+    assert filled((0, int(Quality.BAD), 0), (0, 0, 0)).phase_inputs(0).unpowered == ()
 
 
 def test_a_report_holds_the_extremes_of_good_samples_of_its_phase_only() -> None:

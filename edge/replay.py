@@ -1,0 +1,225 @@
+"""A recording through the real pipeline, as fast as it can.
+
+In: readings in the order of a recording, a signal set. Out: a `ReplayReport`, and an outbox with
+everything that the aircraft would have recorded.
+Always holds: the classes are those of the daemon (validation, table, situation, phase, flight,
+gate, reports, alerts, recorder); only the clock differs. The flight clock goes with the time of
+the recording: never back, and across a hole it is looked at until everything has grown stale.
+Models do not run, and nothing is sent.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from edge.acquire.reading import Readings
+from edge.acquire.table import SignalTable
+from edge.chronicle import Chronicle, Moment, ReplayReport, Span, Stored
+from edge.config import Recording, Tail
+from edge.flight.flights import Transition
+from edge.flight.phase import Confidence, PhaseMachine, PhaseState
+from edge.logbook import Logbook, Now
+from edge.models.alerts import AlertBook
+from edge.models.snapshots import SnapshotKeeper
+from edge.outbox.store import Outbox
+from edge.periods import PeriodKeeper
+from edge.pipeline import Pipeline
+from edge.recorder import Recorder
+from edge.situation import Situation
+from edge.update.gate import Gate, GateRule
+from shared.clock import SystemClock
+from shared.errors import Corrupt
+from shared.identity import Signer
+from shared.messages import Alert, Report, encode
+from shared.phases import Phase
+from shared.signals import SignalSet
+
+LOOK_NS = 200_000_000  # between two looks at phase and gate, as aboard
+HOLE_NS = 1_000_000_000  # longer without a reading is looked at once a second …
+STALE_NS = 30_000_000_000  # … until nothing can be fresh or held any more
+JUMP_NS = 60_000_000_000  # what the report calls a jump of time
+JOURNAL_S = 3600.0  # a replay that is killed is run again: it needs no journal each second
+SAY_S = 1.0
+
+Progress = Callable[[int, float], None]
+
+
+class Replay:
+    """`run` it once over a recording; then `report`."""
+
+    def __init__(
+        self, signals: SignalSet, folder: Path, *, gate: GateRule | None = None,
+        recording: Recording | None = None,
+    ) -> None:  # fmt: skip
+        """folder: where `outbox.db` is made; nothing of another replay may be in it."""
+        recording = recording or Recording()
+        self.signals = signals
+        self.chronicle = Chronicle(signals)
+        self._table = SignalTable(signals)
+        self._situation = Situation(signals, self._table)
+        self._phases = PhaseMachine()
+        self._gate = Gate(gate or GateRule(), self._situation.age_max_ns)
+        tail = Tail(operator="REPLAY", tail="REPLAY", type=signals.airframe)
+        self._outbox = Outbox.open(
+            folder / "outbox.db", operator=tail.operator, tail=tail.tail, clock=SystemClock(),
+            random=os.urandom, bytes_max=recording.outbox_bytes_max,
+        )  # fmt: skip
+        self._recorder = Recorder(self._outbox, signals, JOURNAL_S)
+        device = Signer.create(folder / "device.key")
+        self._periods = PeriodKeeper(self._outbox, self._recorder, tail, device)
+        self._book = Logbook(self._outbox, self._now, _die)
+        self._alerts = AlertBook()
+        self._snapshots = SnapshotKeeper(
+            signals, recording.snapshot_pre_s, recording.snapshot_post_s,
+            period=lambda: self._periods.id,
+        )  # fmt: skip
+        self._pipeline = Pipeline(
+            signals, self._table, self._recorder, self._alerts, self._book.keep_on,
+            self._snapshots, self.chronicle.judged,
+        )  # fmt: skip
+        self._state = PhaseState(Phase.UNKNOWN, Confidence.NONE, None, None, None)
+        self._now_ns = self._look_at_ns = 0
+        self._t_ns = self._start_ns = self._passed_ns = 0
+        self._is_open = False
+
+    def run(self, batches: Iterable[list[Readings]], say: Progress = lambda *_: None) -> None:
+        """Everything of a recording, in steps of at most `LOOK_NS` of its own time each.
+
+        say: told about once a second how many samples went through and the seconds of recording.
+        """
+        said_s = time.monotonic()
+        for batch in batches:
+            first_ns = min(int(readings.t_ns[0]) for readings in batch)
+            last_ns = max(int(readings.t_ns[-1]) for readings in batch)
+            self._go_to(first_ns)
+            self._go_on(max(0, last_ns - first_ns))
+            self._t_ns = max(first_ns, last_ns)
+            self._take(batch)
+            if (now_s := time.monotonic()) - said_s > SAY_S:
+                said_s = now_s
+                say(self._recorder.samples, self._passed_ns / 1e9)
+        self._leave()
+
+    def _go_to(self, t_ns: int) -> None:
+        """The flight clock follows the recording; a hole is looked through, a jump is noted."""
+        if not self._t_ns:
+            self._t_ns = self._start_ns = t_ns
+            return
+        step_ns = t_ns - self._t_ns
+        if step_ns < 0 or step_ns > JUMP_NS:
+            self.chronicle.time_jumps.append(Span(self._t_ns, t_ns))
+        if step_ns < 0:
+            step_ns = LOOK_NS  # what really passed is not known
+        through_ns = min(step_ns, STALE_NS)
+        while through_ns > HOLE_NS:
+            self._go_on(HOLE_NS)
+            through_ns -= HOLE_NS
+            step_ns -= HOLE_NS
+            self._look()
+        self._go_on(step_ns)
+
+    def _go_on(self, step_ns: int) -> None:
+        self._now_ns += step_ns
+        self._passed_ns += step_ns
+
+    def _take(self, batch: list[Readings]) -> None:
+        self._pipeline.begin_slice()
+        self._tell(self._pipeline.take(batch, self._now_ns, self._state.phase))
+        if self._now_ns - self._look_at_ns >= LOOK_NS:
+            self._look()
+
+    def _look(self) -> None:
+        """Phase, period and gate, as the daemon has them."""
+        now_ns, passed_ns = self._now_ns, self._now_ns - self._look_at_ns
+        self._look_at_ns = now_ns
+        self._state = self._phases.step(now_ns, self._situation.phase_inputs(now_ns))
+        t_ns = self._table.t_event_ns
+        for report in self._pipeline.reports.step(self._state.phase.value, t_ns):
+            self._report(report)
+        for part in self._snapshots.step(t_ns):
+            self._book.emit("report", encode(part), "snapshot/1")
+        transition = self._periods.machine.step(self._state, t_ns) if t_ns else None
+        if transition is not None:
+            self._turn_over(transition)
+        else:
+            self._periods.save_progress()
+        state = self._state
+        decision = self._gate.step(
+            now_ns, self._situation.gate_inputs(now_ns), state.phase, state.confidence,
+            state.contradictions,
+        )  # fmt: skip
+        if decision.open != self._is_open:
+            self._is_open = decision.open
+            self._book.audit("gate", "open" if decision.open else "shut",
+                             reasons=[reason.text for reason in decision.reasons])  # fmt: skip
+        self.chronicle.saw(Moment(t_ns, passed_ns / 1e9, state, decision))
+
+    def _turn_over(self, transition: Transition) -> None:
+        for part in self._snapshots.flush():
+            self._book.emit("report", encode(part), "snapshot/1")
+        self._alerts.release()
+        self._recorder.seal_all()
+        self.chronicle.turned(self._periods.id, transition.closed, transition.at_ns, transition.why)
+        self._periods.close(transition, [])
+
+    def _tell(self, alerts: list[Alert]) -> None:
+        for alert in alerts:
+            self._book.emit("alert", encode(alert), "alert/1")
+            self.chronicle.alerts.append(alert)
+            self._snapshots.note(alert, ())
+            for report in self._pipeline.reports.note(alert):
+                self._report(report)
+
+    def _report(self, report: Report) -> None:
+        self._book.emit("report", encode(report), "report/1")
+        self.chronicle.reports.append(report)
+
+    def _leave(self) -> None:
+        """As the daemon stops: all is sealed, a ground period ends, a flight stays open."""
+        self._look()
+        for part in self._snapshots.flush():
+            self._book.emit("report", encode(part), "snapshot/1")
+        self._recorder.seal_all()
+        transition = self._periods.machine.stop(self._table.t_event_ns)
+        if transition is not None:
+            self._turn_over(transition)
+        else:
+            self.chronicle.turned(self._periods.id, self._periods.machine.period, None, "open")
+
+    def report(
+        self, name: str, elapsed_s: float, refused: Counter[str], problems: Iterable[str]
+    ) -> ReplayReport:
+        """What happened. name: of the recording. refused, problems: of its source."""
+        told, samples = self.chronicle, self._recorder.samples
+        records = self._outbox.unsafe_by_class()
+        total = sum(size for _, size, _ in records.values())
+        stored = Stored(
+            path=str(self._outbox.path), records=sum(count for count, _, _ in records.values()),
+            bytes=total, block_bytes=records.get("block", (0, 0, 0))[1],
+            bytes_per_sample=total / samples if samples else None,
+        )  # fmt: skip
+        return ReplayReport(
+            recording=name, signal_set=self.signals.name, start_ns=self._start_ns,
+            end_ns=self._table.t_event_ns, recorded_s=self._passed_ns / 1e9,
+            time_jumps=told.time_jumps, samples=samples, readings=dict(told.readings),
+            refused=dict(refused), problems=list(problems), phases=told.phases,
+            periods=told.periods, gate_open=told.gate_open, gate_open_s=told.gate_open_s,
+            gate_refusals=told.refusals(), contradictions=told.contradictions,
+            quality=told.quality(), alerts=told.alerts, reports=told.reports, outbox=stored,
+            elapsed_s=elapsed_s, samples_per_s=samples / elapsed_s,
+            times_real_time=self._passed_ns / 1e9 / elapsed_s,
+        )  # fmt: skip
+
+    def close(self) -> None:
+        self._outbox.close()
+
+    def _now(self) -> Now:
+        return Now(self._periods.id, self._table.t_event_ns, self._state.phase.value)
+
+
+def _die(error: Corrupt) -> None:
+    raise error
