@@ -44,8 +44,8 @@ def next_stream(stream: str) -> str | None:
 
 
 def reason(step: int) -> str:
-    """Of a drop record: `thinned, every 2nd reading kept`. step: of the stream it went to."""
-    return f"thinned, every {step}{'nd' if step == 2 else 'th'} reading kept"
+    """Of a drop record. step: of the stream it went to."""
+    return f"thinned to 1 of {step} readings"
 
 
 def rate_hz(block: Block) -> float:

@@ -20,6 +20,7 @@ from ground.ingest.closure import Finding, Holding, bounded, compare
 from ground.ingest.epochs import is_old
 from ground.ingest.ledger import BUGS, Ledger, begin
 from ground.ingest.rows import write
+from ground.ingest.thinned import kept_of
 from shared.clock import Clock
 from shared.identity import Signer
 from shared.messages import MANIFEST_BYTES_MAX, Closure, Manifest, decode, encode
@@ -114,6 +115,7 @@ class Closing:
             holdings[epoch, stream] = Holding(
                 held, [(row[0], row[1], row[2]) for row in dropped],
                 [(row[0], row[1]) for row in marked],
+                kept_of(db, manifest.tail, epoch, stream),
             )  # fmt: skip
         return holdings
 

@@ -6,13 +6,14 @@ Always holds: `complete` only when no gap at all is known: no record missing, dr
 or unreadable, no outage of the recorder.
 
 `records_missing` counts records that were not received, are forks or cannot be read. Dropped
-ones are not missing (the aircraft said so, by hash) but stay gaps, with cause `dropped: …`.
+ones are not missing (the aircraft said so, by hash) but stay gaps, with cause `dropped: …`; or
+`thinned: …` where a block is held that keeps some of the record's readings.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from shared.messages import Gap, Manifest, PartStream
@@ -26,11 +27,13 @@ CAUSES = {"fork": "fork", "no_set": "unreadable: signal set unknown", "corrupt":
 
 @dataclass(frozen=True, slots=True)
 class Holding:
-    """One stream of one epoch. marked: (seq, mark) of records that are held but not trusted."""
+    """One stream of one epoch. marked: (seq, mark) of records that are held but not trusted.
+    kept: by seq, 1 of how many readings a block keeps that is held in its place."""
 
     held: RangeSet
     dropped: Sequence[tuple[int, int, str]] = ()
     marked: Sequence[tuple[int, str]] = ()
+    kept: Mapping[int, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +57,9 @@ def compare(manifest: Manifest, holdings: Mapping[tuple[str, str], Holding]) -> 
         holding = holdings.get((part.epoch, part.stream), NOTHING)
         part_gaps = _record_gaps(part, holding)
         total += part.high - part.low - sum(gap.missing for gap in part_gaps)
-        missing += sum(gap.missing for gap in part_gaps if not gap.cause.startswith("dropped"))
+        missing += sum(
+            g.missing for g in part_gaps if not g.cause.startswith(("dropped", "thinned"))
+        )
         gaps += part_gaps
     gaps += [
         Gap("outage", outage.group, start_ns=outage.start_ns, end_ns=outage.end_ns,
@@ -83,9 +88,10 @@ def _record_gaps(part: PartStream, holding: Holding) -> list[Gap]:
 
     open_ranges = RangeSet(holding.held.missing(part.low, part.high))
     gaps = []
-    for low, high, reason in holding.dropped:
+    dropped = [(low, high, f"dropped: {reason}") for low, high, reason in holding.dropped]
+    for low, high, cause in [*_thinned(part, holding), *dropped]:
         for a, b in open_ranges.within(low, high):
-            gaps.append(gap(a, b, f"dropped: {reason}"))
+            gaps.append(gap(a, b, cause))
             open_ranges.remove_range(a, b)
     gaps += [gap(low, high, "not received") for low, high in open_ranges]
     by_cause: dict[str, RangeSet] = {}
@@ -94,6 +100,18 @@ def _record_gaps(part: PartStream, holding: Holding) -> list[Gap]:
             by_cause.setdefault(CAUSES.get(mark, mark), RangeSet()).add(seq)
     gaps += [gap(low, high, cause) for cause, seqs in by_cause.items() for low, high in seqs]
     return sorted(gaps, key=lambda g: g.low)
+
+
+def _thinned(part: PartStream, holding: Holding) -> list[tuple[int, int, str]]:
+    by_share: dict[int, RangeSet] = {}
+    for seq, every in holding.kept.items():
+        if part.low <= seq < part.high:
+            by_share.setdefault(every, RangeSet()).add(seq)
+    return [
+        (low, high, f"thinned: 1 of {every} readings kept")
+        for every, seqs in by_share.items()
+        for low, high in seqs
+    ]
 
 
 def bounded(gaps: list[Gap], count_max: int = GAPS_MAX) -> list[Gap]:

@@ -157,9 +157,10 @@ def _block(envelope: Envelope, sets: Sets) -> Entry:
         flight=envelope.flight, grp=block.group, set_sha256=block.set_sha256, t0_ns=t0, t1_ns=t1,
         n=block.n, summary=b"",
     )  # fmt: skip
+    replaced = [(schema.thinned, one) for one in replaced_rows(envelope, block)]
     signal_set = sets.get(block.set_sha256)
     if signal_set is None:
-        return Entry([(schema.blocks, row)], NO_SET, "its signal set is not known yet")
+        return Entry([(schema.blocks, row), *replaced], NO_SET, "its signal set is not known yet")
     row["summary"] = summarise(block, signal_set).tobytes()
     last = int(block.t_ns.argmax())
     last_row = {
@@ -167,7 +168,17 @@ def _block(envelope: Envelope, sets: Sets) -> Entry:
         "raw": block.raw[last].tobytes(), "f64": block.f64[last].tobytes(),
         "quality": block.quality[last].tobytes(),
     }  # fmt: skip
-    return Entry([(schema.blocks, row), (schema.last_values, last_row)])
+    return Entry([(schema.blocks, row), (schema.last_values, last_row), *replaced])
+
+
+def replaced_rows(envelope: Envelope, block: Block) -> list[Row]:
+    """One row for each record that a thinned block stands for."""
+    return [
+        {"tail": envelope.tail, "epoch": epoch, "stream": stream, "seq": seq,
+         "by_epoch": envelope.epoch, "by_stream": envelope.stream, "by_seq": envelope.seq,
+         "keep_every": block.keep_every}
+        for epoch, stream, seq in block.replaces
+    ]  # fmt: skip
 
 
 def group_of(block: Block, signal_set: SignalSet) -> Group:

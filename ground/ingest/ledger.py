@@ -43,6 +43,7 @@ from ground.ingest.rows import (
 )
 from ground.ingest.segments import Place, SegmentReader, Segments
 from ground.ingest.sets import SETS_OF_TAIL_MAX, KnownSets, SetCache
+from ground.ingest.thinned import settle, tails_with_any
 from shared.clock import Clock
 from shared.envelope import open_envelope
 from shared.errors import Corrupt, Rejected, Unreachable
@@ -103,6 +104,8 @@ class Ledger:
         self._sets_of_tail: dict[str, set[bytes]] = {}
         self._late_sets = True
         self._forks: dict[str, int] = {}
+        self._thinned: set[str] = set()
+        """Tails that sent a thinned block, at least."""
         self.id = self._identity()
         self.bytes_cut = self._resume()
         self._stale = False
@@ -244,6 +247,9 @@ class Ledger:
             held[key].add(e.seq)
         for table, table_rows in rows.items():
             write(db, table, table_rows)
+        replaced = rows.get(schema.thinned, [])
+        self._thinned.update(row["tail"] for row in replaced)
+        settle(db, rows.get(schema.blocks, []), replaced, self._thinned)
         for arrival in forked:
             distrust(db, arrival)
         self._finish(db, result, drops, held, now_ns)
@@ -378,6 +384,7 @@ class Ledger:
             self._sets_of_tail.setdefault(row.tail, set()).add(row.sha256)
         for row in db.execute(select(schema.epochs)):
             self.nonces[row.tail, row.epoch] = row.nonce
+        self._thinned = tails_with_any(db)
         forks = schema.forks.c
         for tail, count in db.execute(select(forks.tail, func.count()).group_by(forks.tail)):
             self._forks[tail] = count

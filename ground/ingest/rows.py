@@ -37,7 +37,7 @@ _UPSERT: dict[Table, tuple[str, ...]] = {
     schema.tails: ("tail",),
     schema.epochs: ("tail", "epoch"),
 }
-_ONCE = {schema.signal_sets, schema.drops, schema.parts, schema.tail_sets}
+_ONCE = {schema.signal_sets, schema.drops, schema.parts, schema.tail_sets, schema.thinned}
 
 
 def write(db: Connection, table: Table, rows: list[Row]) -> None:

@@ -108,6 +108,17 @@ drops = Table(
     _key("tail", "epoch", "stream", "low", "high"),
 )
 
+thinned = Table(
+    "thinned",
+    METADATA,
+    *_identity(),
+    Column("by_epoch", String(32), nullable=False, comment="of the block that stands for it"),
+    Column("by_stream", String(32), nullable=False),
+    Column("by_seq", BigInteger, nullable=False),
+    Column("keep_every", Integer, nullable=False, comment="that block keeps 1 of so many readings"),
+    _key(*_IDENTITY, "by_epoch", "by_stream", "by_seq"),
+)
+
 blocks = Table(
     "blocks",
     METADATA,

@@ -126,8 +126,8 @@ def test_every_replaced_record_is_named_by_its_successor_and_by_a_drop_record(
         assert {s for s in range(made[stream]) if (stream, s) not in held} == {
             seq for name, seq in dropped if name == stream
         }
-    assert dropped["block-fast", 0] == "thinned, every 2nd reading kept"
-    assert dropped["thin2-fast", 0] == "thinned, every 4th reading kept"
+    assert dropped["block-fast", 0] == "thinned to 1 of 2 readings"
+    assert dropped["thin2-fast", 0] == "thinned to 1 of 4 readings"
     roots = set()
     for _, thinned in blocks(outbox):
         assert {(s, seq) for _, s, seq in thinned.replaces} <= dropped.keys()
