@@ -6,10 +6,10 @@ import argparse
 import os
 import sys
 
-from edge.commands import admit, init, install, recovery_key, replay, run
+from edge.commands import admit, doctor, init, install, recovery_key, replay, run, status
 from shared.errors import TailTwinError
 
-COMMANDS = (run, init, install, recovery_key, admit, replay)
+COMMANDS = (run, init, install, recovery_key, admit, status, doctor, replay)
 
 
 def main(argv: list[str] | None = None) -> int:
