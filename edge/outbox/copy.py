@@ -184,3 +184,8 @@ class StoreCopy:
                 yield group, self._sealing.open(data_key, data, ("journal", group, number))
             except Corrupt:
                 yield group, None
+
+    def newest_ns(self) -> int:
+        """The latest event time of any record; 0 when there is none."""
+        newest: int = self._db.execute("SELECT coalesce(max(t_event_ns), 0) FROM record").get
+        return newest

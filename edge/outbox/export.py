@@ -23,11 +23,10 @@ from shared.errors import Corrupt, Rejected, Unreachable
 from shared.export import ExportHeader, ExportManifest, ExportStream, JournalEntry, Writer
 from shared.files import sync_folder
 from shared.identity import Signer
-from shared.messages import Coverage, encode
-from shared.sync.ranges import RangeSet
+from shared.messages import encode
 
 UNREADABLE_MAX = 1000  # named in the manifest; more are counted by `verify` on the store itself
-FRAME_BYTES = 13
+RANGES_MAX = 1000  # of what is safe of a stream, lowest first; a store has a handful
 SPARE_BYTES = 2 << 20
 READ_BYTES = 1 << 20
 ALWAYS = ("drop", "manifest")  # of any selection: what is missing cannot be told without them
@@ -167,15 +166,9 @@ class _Books:
     def said(self) -> ExportStream:
         stream = self.stream
         return ExportStream(
-            stream.epoch, stream.name, stream.cls, stream.next_seq, _coverage(stream.safe),
+            stream.epoch, stream.name, stream.cls, stream.next_seq, list(stream.safe)[:RANGES_MAX],
             self._records, self._bytes, self._sha256.digest(),
         )  # fmt: skip
-
-
-def _coverage(ranges: RangeSet) -> Coverage:
-    """All of it, lowest first; a store has few gaps in what is safe."""
-    up_to = ranges.up_to()
-    return Coverage(up_to, [(low, high) for low, high in ranges if low >= up_to])
 
 
 def _read_back(path: Path, manifest: ExportManifest) -> None:

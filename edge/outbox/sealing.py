@@ -34,8 +34,8 @@ class Sealing:
         self._keys: dict[int, AESGCM] = {}
         locked: set[int] = set()
         number = PLAIN
-        for row in db.execute("SELECT * FROM data_key"):
-            wrapped = WrappedKey(*row)
+        for row in db.execute("SELECT * FROM data_key").fetchall():
+            wrapped = WrappedKey(*row)  # type: ignore[arg-type]  # by schema
             number = max(number, wrapped.id)
             key = keyring.unwrap(wrapped, self._owner) if keyring else None
             if key is None:
@@ -51,6 +51,11 @@ class Sealing:
             self.key = number + 1
             self._keys[self.key] = AESGCM(data_key)
             self._fresh = keyring.wrap(self.key, self._owner, data_key)
+
+    @property
+    def opened(self) -> list[int]:
+        """Ids of the keys that this process can open with."""
+        return list(self._keys)
 
     def has(self, key: int) -> bool:
         """Whether this process can open what was sealed with it."""
