@@ -107,7 +107,7 @@ def _model(model: ModelProto, bounds: ModelBounds) -> Iterator[str]:
     versions = dict(sets)
     if (
         ONNX not in versions
-        or len(versions) != len(sets)
+        or len(versions) != len(set(sets))
         or any(version not in allowed.get(domain, ()) for domain, version in sets)
     ):
         yield (

@@ -37,7 +37,10 @@ class Operator:
 _PLAIN = Operator()
 _AXIS = Operator({"axis": "INT"})
 _ALPHA = Operator({"alpha": "FLOAT"})
-_REDUCE = Operator({"keepdims": "INT", "noop_with_empty_axes": "INT"}, constants=(1,))
+_REDUCE = Operator(
+    # axes: of operator sets before 18
+    {"axes": "INTS", "keepdims": "INT", "noop_with_empty_axes": "INT"}, constants=(1,),
+)  # fmt: skip
 _WINDOW = Operator(
     {"auto_pad": "STRING", "ceil_mode": "INT", "count_include_pad": "INT", "dilations": "INTS",
      "kernel_shape": "INTS", "pads": "INTS", "storage_order": "INT", "strides": "INTS"},
@@ -69,6 +72,7 @@ OPERATORS: dict[tuple[str, str], Operator] = {
     (ONNX, "HardSigmoid"): Operator({"alpha": "FLOAT", "beta": "FLOAT"}),
     (ONNX, "Selu"): Operator({"alpha": "FLOAT", "gamma": "FLOAT"}),
     (ONNX, "Cast"): Operator({"to": "INT", "saturate": "INT"}, values={"to": (1, 6, 7, 9)}),
+    (ONNX, "CastLike"): Operator({"saturate": "INT"}),
     (ONNX, "Constant"): Operator(
         {"value": "TENSOR", "value_float": "FLOAT", "value_floats": "FLOATS", "value_int": "INT",
          "value_ints": "INTS"},
@@ -104,6 +108,7 @@ OPERATORS: dict[tuple[str, str], Operator] = {
     ),
     (ONNX, "LayerNormalization"): Operator({"axis": "INT", "epsilon": "FLOAT", "stash_type": "INT"},
                                            values={"stash_type": (1,)}),
+    (ML, "ArrayFeatureExtractor"): Operator(constants=(1,)),
     (ML, "LinearRegressor"): Operator(
         {"coefficients": "FLOATS", "intercepts": "FLOATS", "post_transform": "STRING",
          "targets": "INT"},

@@ -79,13 +79,17 @@ class Shapes:
             for tensor in bare.graph.initializer:
                 self.dims[tensor.name] = list(tensor.dims)
                 self.types[tensor.name] = tensor.data_type
-            # onnx infers no shapes for ai.onnx.ml: these operators follow here, one after another
+            # onnx infers no shapes for ai.onnx.ml: these operators follow here, as far as what
+            # they read is known by now
+            told = len(self.dims)
             for node in ml:
                 shape = self._ml(node)
                 if shape is not None and node.output[0] not in self.dims:
                     value = helper.make_tensor_value_info(node.output[0], TensorProto.FLOAT, shape)
                     self.dims[value.name], self.types[value.name] = shape, TensorProto.FLOAT
                     _tell(bare, value)
+            if len(self.dims) == told:
+                return
 
     def _ml(self, node: NodeProto) -> Dims | None:
         """The output's shape of an ai.onnx.ml operator."""
@@ -97,6 +101,9 @@ class Shapes:
             return [dims[0], of.get("targets", 1)]
         if node.op_type == "TreeEnsembleRegressor":
             return [dims[0], of.get("n_targets", 1)]
+        if node.op_type == "ArrayFeatureExtractor":
+            picked = self._constants.get(node.input[1])
+            return None if picked is None else [dims[0], elements(picked.dims) or 0]
         return dims
 
     def _tensors(self, model: ModelProto, elements_max: int) -> Iterator[str]:
@@ -147,11 +154,13 @@ class Shapes:
 
     def _operands(self, node: NodeProto) -> Iterator[str]:
         """Numbers that onnxruntime would only look at while it runs."""
-        if node.op_type == "Gather":
+        if node.op_type in ("Gather", "ArrayFeatureExtractor"):
             indices = self._array(node.input[1])
-            size = self.dims[node.input[0]][attributes(node).get("axis", 0)]
-            if indices.size and not -size <= indices.min() <= indices.max() < size:
-                yield f"'Gather' beyond the {size} that there are"
+            axis = attributes(node).get("axis", 0) if node.op_type == "Gather" else -1
+            size = self.dims[node.input[0]][axis]
+            low = -size if node.op_type == "Gather" else 0
+            if indices.size and not low <= indices.min() <= indices.max() < size:
+                yield f"{node.op_type!r} beyond the {size} that there are"
         elif node.op_type == "Slice" and len(node.input) > 4 and node.input[4]:
             if not self._array(node.input[4]).all():
                 yield "'Slice' with a step of 0"

@@ -312,10 +312,11 @@ TREE: dict[str, Any] = {
 """A good one: x[0] <= 0.5 ? 1 : 2."""
 
 
-def ml(operator: str, **attributes: Any) -> Callable[[], bytes]:
+def ml(operator: str, *constants: object, **attributes: Any) -> Callable[[], bytes]:
     def change(model: ModelProto) -> None:
         model.opset_import.append(helper.make_opsetid(ML, 3))
-        add(model, operator, domain=ML, **attributes)
+        names = [constant(model, f"operand{i}", x) for i, x in enumerate(constants)]
+        add(model, operator, names, domain=ML, **attributes)
 
     return broken(change)
 
@@ -545,5 +546,7 @@ GRAPHS: dict[str, Case] = {
         ml("LinearRegressor", coefficients=[1.0], intercepts=[0.0]), "'coefficients'"),
     "regressor of 2**40 targets": (
         ml("LinearRegressor", coefficients=[1.0], targets=1 << 40), BOUND),
+    "features picked beyond the end": (
+        ml("ArrayFeatureExtractor", [5]), "'ArrayFeatureExtractor' beyond"),
     "scaler with too many scales": (ml("Scaler", offset=[0.0], scale=[1.0] * 9), "'scale'"),
 }  # fmt: skip

@@ -1,0 +1,1 @@
+"""Small models of several exporters that admission must accept."""
