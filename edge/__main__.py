@@ -6,10 +6,21 @@ import argparse
 import os
 import sys
 
-from edge.commands import admit, doctor, init, install, recovery_key, replay, run, status
+from edge.commands import (
+    admit,
+    doctor,
+    export,
+    init,
+    install,
+    recovery_key,
+    replay,
+    run,
+    status,
+    verify,
+)
 from shared.errors import TailTwinError
 
-COMMANDS = (run, init, install, recovery_key, admit, status, doctor, replay)
+COMMANDS = (run, init, install, recovery_key, admit, status, verify, export, doctor, replay)
 
 
 def main(argv: list[str] | None = None) -> int:

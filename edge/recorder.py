@@ -384,6 +384,12 @@ def _load_last(outbox: Outbox) -> dict[str, tuple[int, int]]:
     return msgspec.msgpack.decode(data, type=dict[str, tuple[int, int]]) if data else {}
 
 
+def readings_in(data: bytes) -> int | None:
+    """How many readings a journal entry has; None when it is none."""
+    entry = _unpack_entry(data)
+    return None if entry is None else entry.n
+
+
 def _unpack_entry(data: bytes) -> _Entry | None:
     try:
         if zstandard.frame_content_size(data) > JOURNAL_BYTES_MAX:

@@ -23,7 +23,7 @@ from shared.bounds import Count, Int62, Octet
 from shared.envelope import Envelope
 from shared.errors import Rejected
 from shared.identity import Signed, Signer, verify
-from shared.messages import Coverage, decode, encode
+from shared.messages import decode, encode
 
 VERSION = 1
 SUFFIX = ".ttx"
@@ -57,7 +57,7 @@ class ExportStream(msgspec.Struct, frozen=True):
     stream: str
     cls: str
     next_seq: Count
-    safe: Coverage
+    safe: list[tuple[Count, Count]]
     records: Count
     bytes_sealed: Count
     sha256: bytes
@@ -127,13 +127,14 @@ class Writer:
         self._sha256.update(data)
         self.bytes += len(data)
 
-    def finish(self, manifest: ExportManifest, signer: Signer | None) -> None:
+    def finish(self, manifest: ExportManifest, signer: Signer | None) -> ExportManifest:
         """The manifest, with size and hash of all before it; signed where there is a key."""
         manifest = msgspec.structs.replace(
             manifest, bytes_before=self.bytes, sha256=self._sha256.digest()
         )
         body = encode(manifest)
         self.put(MANIFEST, signer.sign("export", body) if signer else encode(Signed(body, "", b"")))
+        return manifest
 
 
 class Reader:

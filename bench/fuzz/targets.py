@@ -299,7 +299,7 @@ def _export_seed() -> bytes:
     writer.put(export.HEADER, messages.encode(header))
     writer.put(export.RECORD, sealed("alert", b"x" * 50))
     writer.put(export.JOURNAL, messages.encode(export.JournalEntry("air", journal_bytes())))
-    stream = export.ExportStream("e0", "alert", "alert", 4, messages.Coverage(3), 1, 5, b"h" * 32)
+    stream = export.ExportStream("e0", "alert", "alert", 4, [(0, 3)], 1, 5, b"h" * 32)
     manifest = export.ExportManifest(
         1, "OPX", "T-1", 5, "", ["e0"], 1, [stream], 1, b"", [], 0, b""
     )
