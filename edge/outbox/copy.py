@@ -5,7 +5,8 @@ and state, each opened or with the reason why not. Always holds: the original is
 without any lock; a copy is what the outbox was at one commit, or Unreachable says it could not be
 had. SQLite writes pages into the file only from the WAL, and begins the WAL anew only with another
 salt in its header: a file copied before the WAL, between two looks at the same header, is whole
-again once that WAL is laid over it.
+again once that WAL is laid over it. Not for the recorder's own process: closing a file there would
+give up SQLite's locks on it.
 """
 
 from __future__ import annotations
