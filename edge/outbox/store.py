@@ -369,6 +369,7 @@ class Outbox:
                 yield
         except Unsynced as error:
             self._unsynced = error
+            self._db.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
             raise
 
     def _check_owner(self) -> None:
