@@ -25,15 +25,17 @@ _OTHER_TIMES = re.compile(r"(?<![\w\[])(min|h|d)(?![\w\]])")
 def render(node: Node, outer: int = 0) -> str:
     """The expression as an author would write it."""
     if isinstance(node, Number):
-        return f"{node.value:g}" + (f" [{node.unit.text}]" if node.has_unit else "")
+        return f"{node.value:.12g}" + (f" [{node.unit.text}]" if node.has_unit else "")
     if isinstance(node, Name):
         return node.name
     if isinstance(node, Negated):
-        return f"-{render(node.of, 3)}"
+        return f"(-{render(node.of, 3)})" if outer > 3 else f"-{render(node.of, 3)}"
     if isinstance(node, Call):
         return f"{node.function}({', '.join(render(x) for x in node.arguments)})"
     rank = _RANK[node.sign]
-    text = f"{render(node.left, rank)} {node.sign} {render(node.right, rank + 1)}"
+    # a power takes what stands to its right, signs included, and only one operand to its left
+    left, right = (5, 3) if node.sign == "^" else (rank, rank + 1)
+    text = f"{render(node.left, left)} {node.sign} {render(node.right, right)}"
     return f"({text})" if rank < outer else text
 
 

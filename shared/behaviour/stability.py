@@ -13,7 +13,8 @@ long, it does not prove that a nonlinear model is stable.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 
 import msgspec
 import numpy as np
@@ -34,6 +35,8 @@ GROWTH_NOISE = 1e-6  # of the fastest eigenvalue: central differences are good t
 RK4_EDGE = 1e-7
 DIFFERENCE = 1e-6  # of a state's valid range, for the Jacobian
 ERROR_MAX = 1e-4  # of a state's valid range in one step; an assumption
+
+PLACE = "behaviour.substeps"
 
 Complex = npt.NDArray[np.complex128]
 
@@ -108,15 +111,15 @@ def _sampled(model: Model, behaviour: DifferentialEquation) -> tuple[Stability, 
             if bad:
                 return worst, [bad]
             eigenvalues = np.linalg.eigvals(_jacobians(moving, x, inputs)).astype(complex)
-            error = _error(moving, x, inputs)
-        found, new = _judge(eigenvalues, step_s, one, x, error)
+            error = partial(_error, moving, x, inputs)
+            found, new = _judge(eigenvalues, step_s, one, x, error)
         faults += [f for f in new if f not in faults]
         worst = Stability(
             "rk4",
             amplification=max(worst.amplification or 0.0, found.amplification or 0.0),
             fastest_per_s=max(worst.fastest_per_s or 0.0, found.fastest_per_s or 0.0),
             substeps=behaviour.substeps,
-            error_per_step=max(worst.error_per_step, error),
+            error_per_step=max(worst.error_per_step, found.error_per_step),
         )
     return worst, faults
 
@@ -182,10 +185,9 @@ def _jacobians(moving: EquationDynamics, x: Float64, inputs: dict[str, Float64])
     return np.stack(found, axis=2)
 
 
-def _error(moving: EquationDynamics, x: Float64, inputs: dict[str, Float64]) -> float:
-    """Of one step, by a step of half the length (Richardson, order 4)."""
-    count = moving.system.model.substeps
-    rough, fine = moving.increment(inputs, x), moving.increment(inputs, x, 2 * count)
+def _error(moving: EquationDynamics, x: Float64, inputs: dict[str, Float64], count: int) -> float:
+    """Of one step in `count` parts, by one of twice as many (Richardson, order 4)."""
+    rough, fine = moving.increment(inputs, x, count), moving.increment(inputs, x, 2 * count)
     spans = np.array([s.valid[1] - s.valid[0] for s in moving.system.model.states])
     worst = float(np.max(np.abs(rough - fine) / spans)) * 16 / 15
     return worst if np.isfinite(worst) else float("inf")
@@ -197,7 +199,11 @@ def amplification(z: Complex) -> Float64:
 
 
 def _judge(
-    eigenvalues: Complex, step_s: float, behaviour: DifferentialEquation, x: Float64, error: float
+    eigenvalues: Complex,
+    step_s: float,
+    behaviour: DifferentialEquation,
+    x: Float64,
+    error: Callable[[int], float],
 ) -> tuple[Stability, list[Fault]]:
     faults: list[Fault] = []
     fastest, growth = float(np.abs(eigenvalues).max()), float(eigenvalues.real.max())
@@ -206,45 +212,41 @@ def _judge(
         values = zip(behaviour.states, x[at], strict=True)
         faults.append(_grows(growth, ", ".join(f"{s.name} = {v:.4g}" for s, v in values)))
     fading = eigenvalues.real <= GROWTH_NOISE * fastest
+
+    def worst(count: int) -> float:
+        """Amplification of modes that should not grow; of growing ones only their length."""
+        z = eigenvalues * (step_s / count)
+        return float(np.where(fading, amplification(z), np.abs(z)).max())
+
     count = behaviour.substeps
-    worst = _worst(eigenvalues, fading, step_s / count)
-    if worst > 1 + RK4_EDGE:
-        faults.append(_too_long(eigenvalues, fading, step_s, count, fastest))
-    elif error > ERROR_MAX:
-        needed = int(np.ceil(count * (error / ERROR_MAX) ** 0.25))
-        what = f"one step is off by {error:.2g} of a state's valid range, at most {ERROR_MAX:g}"
-        faults.append(Fault("step", "behaviour.substeps", what, _remedy(needed, step_s)))
-    return Stability("rk4", amplification=worst, fastest_per_s=fastest), faults
-
-
-def _worst(eigenvalues: Complex, fading: npt.NDArray[np.bool_], h: float) -> float:
-    """Amplification of the modes that should not grow; of growing ones only their length."""
-    found = np.where(fading, amplification(h * eigenvalues), np.abs(h * eigenvalues))
-    return float(found.max())
-
-
-def _too_long(
-    eigenvalues: Complex, fading: npt.NDArray[np.bool_], step_s: float, count: int, fastest: float
-) -> Fault:
-    needed = next(
-        (m for m in range(count + 1, 100_000)
-         if _worst(eigenvalues, fading, step_s / m) <= 1 + RK4_EDGE),
-        100_000,
-    )  # fmt: skip
-    what = (
-        f"a step of {step_s / count:.4g} s is outside the region of stability: "
-        f"the fastest eigenvalue is {fastest:.4g} 1/s"
-    )
-    return Fault("step", "behaviour.substeps", what, _remedy(needed, step_s))
-
-
-def _remedy(needed: int, step_s: float) -> str:
-    if needed > SUBSTEPS_MAX:
-        return (
-            f"a step of {step_s / needed:.3g} s would do, more than {SUBSTEPS_MAX} substeps: "
-            "raise rate_hz, or replace the fastest part by its steady state"
+    at_once, off = worst(count), error(count)
+    if at_once > 1 + RK4_EDGE:
+        what = (
+            f"a step of {step_s / count:.4g} s is outside the region of stability: "
+            f"the fastest eigenvalue is {fastest:.4g} 1/s"
         )
-    return f"substeps = {needed} would do, a step of {step_s / needed:.4g} s"
+        faults.append(Fault("step", PLACE, what, _remedy(count, step_s, worst, error)))
+    elif off > ERROR_MAX:
+        what = f"one step is off by {off:.2g} of a state's valid range, at most {ERROR_MAX:g}"
+        faults.append(Fault("step", PLACE, what, _remedy(count, step_s, worst, error)))
+    found = Stability(
+        "rk4", amplification=at_once, fastest_per_s=fastest, substeps=count, error_per_step=off
+    )
+    return found, faults
+
+
+def _remedy(
+    count: int, step_s: float, worst: Callable[[int], float], error: Callable[[int], float]
+) -> str:
+    """The fewest substeps that were tried and would do: each trial is a tenth more."""
+    while count < SUBSTEPS_MAX:
+        count = min(max(count + 1, count * 11 // 10), SUBSTEPS_MAX)
+        if worst(count) <= 1 + RK4_EDGE and error(count) <= ERROR_MAX:
+            return f"substeps = {count} would do, a step of {step_s / count:.4g} s"
+    return (
+        f"{SUBSTEPS_MAX} substeps, a step of {step_s / SUBSTEPS_MAX:.3g} s, are still too long: "
+        "raise rate_hz, or replace the fastest part by its steady state"
+    )
 
 
 def _grows(growth: float, where: str) -> Fault:
