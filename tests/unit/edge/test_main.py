@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 
 from edge.__main__ import main
+from edge.outbox.devicekey import load_keyring
+from edge.outbox.keyring import Keyring
 from tests.unit.edge.update.stand import Shop
 
 TAIL = 'operator = "OPX"\ntail = "T1"\ntype = "B737"\n'
@@ -23,12 +25,12 @@ def umask() -> Iterator[None]:
     os.umask(before)
 
 
-def init(tmp_path: Path, root: bytes) -> int:
+def init(tmp_path: Path, root: bytes, *more: str) -> int:
     (tmp_path / "tail.toml").write_text(TAIL)
     (tmp_path / "1.root.json").write_bytes(root)
     return main(
         ["init", "--state", str(tmp_path / "state"), "--tail-file", str(tmp_path / "tail.toml"),
-         "--tuf-root", str(tmp_path / "1.root.json")]
+         "--tuf-root", str(tmp_path / "1.root.json"), *more]
     )  # fmt: skip
 
 
@@ -47,3 +49,22 @@ def test_what_init_makes_is_nobody_elses(tmp_path: Path) -> None:
     made = [tmp_path / "state", *(tmp_path / "state").rglob("*")]
     assert len(made) > 5
     assert [path for path in made if stat.S_IMODE(path.stat().st_mode) & 0o077] == []
+
+
+def test_a_recovery_key_is_made_off_the_aircraft_and_only_its_public_half_goes_aboard(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = Shop(tmp_path / "shop").root()
+    assert main(["recovery-key", "--out", str(tmp_path / "fleet")]) == 0
+    private, public = tmp_path / "fleet.key", tmp_path / "fleet.pub"
+    assert stat.S_IMODE(private.stat().st_mode) == 0o600
+    assert main(["recovery-key", "--out", str(tmp_path / "fleet")]) != 0
+    assert "already there" in capsys.readouterr().err
+    assert init(tmp_path, root, "--recovery-pub", str(private)) != 0
+    assert not (tmp_path / "state").exists()
+    assert init(tmp_path, root, "--recovery-pub", str(public)) == 0
+    identity = tmp_path / "state" / "identity"
+    assert (identity / "recovery.pub").read_bytes() == public.read_bytes()
+    keyring = load_keyring(identity)
+    offline = Keyring.from_recovery(private)
+    assert keyring is not None and keyring.recovery_key_id == offline.recovery_key_id
