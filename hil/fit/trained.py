@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -79,7 +80,7 @@ def run_reference(
 ) -> npt.NDArray[np.float32]:
     """Outputs [steps, instances, outputs] for inputs [steps, instances, inputs]."""
     evaluator = ReferenceEvaluator(_plain(model))
-    states = {s.name: np.array(s.initial, np.float32) for s in bundle.states}
+    states: dict[str, Any] = {s.name: np.array(s.initial, np.float32) for s in bundle.states}
     names = ["outputs", *(f"{name}.next" for name in states)]
     found = []
     for row in inputs:
