@@ -14,8 +14,9 @@ from pathlib import Path
 import nats
 import pytest
 
+from edge.outbox.devicekey import load_keyring
+from edge.outbox.recovery import Copy
 from hil.bench import Bench
-from shared.envelope import open_envelope
 from tests.e2e.runs import Event, Expect, Phase, failed, fly, hop
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(170)]
@@ -110,9 +111,9 @@ def test_records_again_in_any_order_and_garbage_change_nothing(tmp_path: Path) -
 
 def _sealed(bench: Bench) -> list[tuple[str, bytes]]:
     """(class, sealed bytes) of every record the stopped edge still holds as cache."""
-    with sqlite3.connect(f"file:{bench.rig.edge_state / 'outbox.db'}?mode=ro", uri=True) as db:
-        rows = db.execute("SELECT data FROM sealed ORDER BY id").fetchall()
-    return [(open_envelope(data).cls, bytes(data)) for (data,) in rows]
+    state = bench.rig.edge_state
+    with Copy(state / "outbox.db", load_keyring(state / "identity")) as copy:
+        return [(held.cls, data) for held, data in copy.records()]
 
 
 def _ledger(bench: Bench) -> dict[str, object]:
