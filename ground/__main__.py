@@ -20,6 +20,7 @@ examples:
   tailtwin-ground enroll --state var/ground --tail-file tail.toml --device-pub device.pub \\
       --out enrolment.toml
   tailtwin-ground up --state var/ground --tuf-repo var/tuf
+  tailtwin-ground import --state var/ground /mnt/stick/B737-28001-20261121T060000Z.ttx
   tailtwin-ground flights --state var/ground
   tailtwin-ground closure B737-28001-3f9a1c-F00001 --state var/ground --json
 """
@@ -66,6 +67,9 @@ def parser() -> argparse.ArgumentParser:
         default=30.0,
         help="how long to repeat it and wait for the tail's decision (default 30)",
     )
+    carried = command("import", "take what `tailtwin-edge export` wrote; ingest must not run")
+    carried.add_argument("file", type=Path, metavar="FILE.ttx")
+    carried.add_argument("--json", action="store_true")
     flights = command("flights", "list flights and ground periods")
     flights.add_argument("--tail", default="", help="of this tail only")
     flights.add_argument("--json", action="store_true")
@@ -126,6 +130,8 @@ def _run(arguments: argparse.Namespace) -> None:
                          replace_key=arguments.replace_key)  # fmt: skip
         elif name == "offer":
             tools.print_offer(paths, arguments.tail, arguments.target, arguments.wait_s)
+        elif name == "import":
+            tools.import_export(paths, arguments.file, as_json=arguments.json)
         elif name == "flights":
             tools.print_flights(paths, arguments.tail, as_json=arguments.json)
         else:

@@ -10,6 +10,7 @@ import asyncio
 import json
 from pathlib import Path
 
+from ground.app import only_one
 from ground.broker import write_server_config
 from ground.config import (
     GroundConfig,
@@ -20,6 +21,8 @@ from ground.config import (
     write_config,
 )
 from ground.database import open_reader, open_writer
+from ground.ingest.carried import take_export
+from ground.ingest.closing import Closing
 from ground.ingest.ledger import Ledger
 from ground.ingest.segments import SegmentReader, Segments
 from ground.lake.records import FlightRow, Records, iso
@@ -100,6 +103,36 @@ def print_offer(paths: Paths, tail: str, target: str, wait_s: float) -> None:
     print(f"{tail} in {decided.phase}: {decided.decision} {target}")
     for reason in decided.reasons:
         print(f"  {reason}")
+
+
+def import_export(paths: Paths, file: Path, *, as_json: bool) -> None:
+    """Take an export that came by hand, and say what became of it."""
+    config = load_config(paths)
+    control, clock = Control.open(paths.control), SystemClock()
+    with only_one(paths, "ingest"):
+        segments = Segments(paths.segments, config.ingest.segment_bytes_max)
+        engine = open_writer(paths.ledger)
+        try:
+            ledger = Ledger(engine, segments, SegmentReader(paths.segments), clock)
+            signer = Signer.load(paths.key)
+            closing = Closing(ledger, signer, config.operator, clock, 0)
+            carried = take_export(file, config.operator, control.device_keys(), ledger, closing)
+        finally:
+            segments.close()
+            engine.dispose()
+    made, closed = carried.manifest, {one.flight: one.state for one in carried.closures}
+    counts = {name: count for name, count in carried.counts.items() if count}
+    if as_json:
+        print(json.dumps({"tail": made.tail, "selection": made.selection, **counts,
+                          "closures": closed}, indent=1))  # fmt: skip
+        return
+    print(f"{made.tail}, made {iso(made.t_made_ns)}: {made.selection or 'everything'}")
+    for name, count in sorted(counts.items()):
+        print(f"  {name.replace('_', ' '):20} {count:8,}")
+    if counts.get("journal_entries"):
+        print("  journal entries are not taken: the aircraft seals them into blocks itself")
+    for flight, state in closed.items():
+        print(f"  {flight} is {state}")
 
 
 def print_flights(paths: Paths, tail: str, *, as_json: bool) -> None:

@@ -1,0 +1,147 @@
+"""From the aircraft to the lake by hand: recorded, exported, verified, imported, the same bytes."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import select
+
+from edge.__main__ import main as edge
+from edge.outbox.store import Outbox
+from ground.__main__ import main as ground
+from ground.app import only_one
+from ground.config import Paths
+from ground.database import open_reader
+from ground.ingest import schema
+from ground.ingest.segments import Place, SegmentReader
+from shared.export import MANIFEST, RECORD, Frame, Reader, Writer, open_manifest
+from shared.identity import Signer
+from tests.unit.edge.test_daemon import FLIGHT, Aircraft
+
+
+@pytest.fixture
+def flown(tmp_path: Path) -> Aircraft:
+    """An aircraft that flew one flight without a link."""
+    aircraft = Aircraft(tmp_path)
+
+    async def fly() -> None:
+        await aircraft.live(FLIGHT)
+        aircraft.daemon._recorder.seal_all()
+
+    asyncio.run(fly())
+    identity = tmp_path / "state" / "identity"
+    identity.mkdir(exist_ok=True)
+    (identity / "device.key").write_bytes((tmp_path / "device.key").read_bytes())
+    (identity / "device.pub").write_text(aircraft.device.public.hex())
+    return aircraft
+
+
+@pytest.fixture
+def site(tmp_path: Path, flown: Aircraft) -> Paths:
+    paths = Paths(tmp_path / "ground")
+    (tmp_path / "tail.toml").write_text(
+        'operator = "OPX"\ntail = "T-1"\ntype = "T"\nregistration = "X-T"\nengines = []\n'
+    )
+    assert ground(["init", "--state", str(paths.state), "--operator", "OPX"]) == 0
+    assert ground(["enroll", "--state", str(paths.state), "--tail-file", str(tmp_path / "tail.toml"),
+                   "--device-pub", str(tmp_path / "state/identity/device.pub"),
+                   "--out", str(tmp_path / "enrolment.toml")]) == 0  # fmt: skip
+    return paths
+
+
+@pytest.fixture
+def exported(tmp_path: Path, flown: Aircraft) -> Path:
+    out = tmp_path / "T-1.ttx"
+    state = tmp_path / "state"
+    assert edge(["export", "--state", str(state), str(out)]) == 0
+    pub = state / "identity" / "device.pub"
+    assert edge(["verify", str(out), "--device-pub", str(pub)]) == 0
+    return out
+
+
+def imported(site: Paths, file: Path, capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
+    capsys.readouterr()
+    assert ground(["import", "--state", str(site.state), str(file), "--json"]) == 0
+    said: dict[str, Any] = json.loads(capsys.readouterr().out)
+    return said
+
+
+def held_by_ledger(site: Paths) -> dict[tuple[str, str, int], bytes]:
+    t, reader = schema.records.c, SegmentReader(site.segments)
+    engine = open_reader(site.ledger)
+    with engine.connect() as db:
+        rows = db.execute(select(t.epoch, t.stream, t.seq, t.segment, t.offset, t.length)).all()
+    found = {(row[0], row[1], row[2]): reader.read(Place(*row[3:])) for row in rows}
+    reader.close()
+    engine.dispose()
+    return found
+
+
+def held_aboard(outbox: Outbox) -> dict[tuple[str, str, int], bytes | None]:
+    return {(h.epoch, h.stream, h.seq): outbox.sealed(h) for h in outbox.records()}
+
+
+def test_the_lake_holds_the_records_of_the_aircraft_byte_for_byte(
+    flown: Aircraft, site: Paths, exported: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = imported(site, exported, capsys)
+    aboard = held_aboard(flown.daemon._outbox)
+    assert len(aboard) > 20 and said["records_new"] == len(aboard)
+    assert held_by_ledger(site) == aboard
+    flights = [manifest.flight for manifest in flown.manifests() if manifest.kind == "flight"]
+    assert flights and all(said["closures"][flight] == "complete" for flight in flights)
+
+
+def test_what_is_here_already_counts_once(
+    site: Paths, exported: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = imported(site, exported, capsys)
+    again = imported(site, exported, capsys)
+    assert again["records_duplicate"] == first["records_new"] and "records_new" not in again
+
+
+def test_a_flipped_byte_is_named_and_nothing_is_taken(
+    site: Paths, exported: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = bytearray(exported.read_bytes())
+    data[len(data) // 2] ^= 1
+    exported.write_bytes(data)
+    assert edge(["verify", str(exported)]) == 1
+    assert ground(["import", "--state", str(site.state), str(exported)]) == 74
+    assert "CRC-32 differs" in capsys.readouterr().err
+    assert not held_by_ledger(site)
+
+
+def test_a_file_that_the_tail_did_not_sign_is_refused(
+    site: Paths, exported: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Every CRC and hash is right; only the signature is another's."""
+    forged = tmp_path / "forged.ttx"
+    with exported.open("rb") as file, forged.open("wb") as out:
+        writer = Writer(out)
+        frames = [frame for frame in Reader(file) if isinstance(frame, Frame)]
+        for frame in frames:
+            if frame.kind != MANIFEST:
+                writer.put(frame.kind, frame.body)
+        manifest, _ = open_manifest(frames[-1].body, None, "test")
+        writer.finish(manifest, Signer.create(tmp_path / "other.key"))
+    assert edge(["verify", str(forged)]) == 0  # nobody said which key it must be
+    assert ground(["import", "--state", str(site.state), str(forged)]) == 65
+    assert "signature" in capsys.readouterr().err
+    assert sum(frame.kind == RECORD for frame in frames) > 20
+
+
+def test_a_tail_that_is_not_enrolled_and_a_running_ingest_are_said(
+    site: Paths, exported: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with only_one(site, "ingest"):
+        assert ground(["import", "--state", str(site.state), str(exported)]) == 78
+    other = tmp_path / "other"
+    assert ground(["init", "--state", str(other), "--operator", "OPX"]) == 0
+    assert ground(["import", "--state", str(other), str(exported)]) == 65
+    assert ground(["import", "--state", str(site.state), str(tmp_path / "none.ttx")]) == 78
+    assert "Traceback" not in capsys.readouterr().err
