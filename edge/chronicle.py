@@ -182,7 +182,9 @@ class Chronicle:
             start_ns = moment.t_ns - round(moment.state.phase_age_s * 1e9)
             if self.phases:
                 start_ns = max(start_ns, self.phases[-1].start_ns)
-                self.phases[-1].end_ns = start_ns
+                last = self.phases[-1]
+                last.end_ns = start_ns
+                last.high_s = min(last.high_s, last.seconds)
             if len(self.phases) < SPANS_MAX:
                 self.phases.append(PhaseSpan(start_ns, moment.t_ns, phase))
         last = self.phases[-1]

@@ -44,6 +44,7 @@ class Situation:
         self._numbers = [role for role in PHASE_NUMBERS if role in bound]
         self._flags = [role for role in PHASE_FLAGS if role in bound]
         self._for_gate = [role for role in GATE_ROLES if role in bound]
+        self._has_speed = "airspeed_kt" in bound or "ground_speed_kt" in bound
         self._engines = tuple(n for n in ENGINES if f"n1_{n}" in bound or f"n2_{n}" in bound)
 
     def phase_inputs(self, now_ns: int) -> PhaseInputs:
@@ -51,7 +52,9 @@ class Situation:
         seen: dict[str, Any] = {role: self._value(role, now_ns) for role in self._numbers}
         flags: dict[str, Any] = {role: self._is_true(role, now_ns) for role in self._flags}
         unpowered = tuple(n for n in self._engines if self._is_unpowered(n, seen, now_ns))
-        return PhaseInputs(**seen, **flags, engines=self._engines, unpowered=unpowered)
+        return PhaseInputs(
+            **seen, **flags, engines=self._engines, unpowered=unpowered, has_speed=self._has_speed
+        )
 
     def gate_inputs(self, now_ns: int) -> GateInputs:
         """As of `now_ns` of the flight clock; discretes as 1 for true."""

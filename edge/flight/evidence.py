@@ -62,6 +62,8 @@ class PhaseInputs:
     """Positions that the signal set has a speed of; none of them may be left out."""
     unpowered: tuple[int, ...] = ()
     """Engines whose sensors say no_data and whose EEC is seen to be without power."""
+    has_speed: bool = True
+    """The signal set has an airspeed or a ground speed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +116,10 @@ class Witness:
         ground, air = self._voices(flag, pair, speed, height, altitude, rate.fpm)
         if ground and air:
             odd.append(f"ground: {' '.join(ground)}; air: {' '.join(air)}")
+        if air == ["weight_on_wheels"] and not ground and speed is None and seen.has_speed:
+            # as at power-up and power-down: the gear's switch speaks before the speeds do
+            odd.append("weight_on_wheels_alone")
+            air = []
         return Evidence(
             _verdict(len(ground), len(air)), pair, len(seen.engines), _moves(cas, gs), _runs(seen),
             _power(seen), rate, speed, height, altitude, tuple(odd),
