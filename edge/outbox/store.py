@@ -51,7 +51,7 @@ BYTES_MIN = 1 << 20
 BOOT_TRIES = 3  # each failed one makes room for the next
 FULL_PAGES = 64  # freed after a full disk
 THIN_SHARE, KEEP_SHARE = 0.85, 0.93  # maintain thins above the one, evicts above the other
-THIN_RECORDS = 8  # in one `maintain`, about a millisecond each
+THIN_RECORDS = 4  # in one `maintain`, 0.8 ms of CPU each: bench/retention.py
 
 
 class Outbox:
