@@ -70,7 +70,7 @@ def shared(stack: Float64) -> Float64:
 
 
 def exponential_minus_one(matrix: Float64) -> Float64:
-    """e^M - I of one square matrix."""
+    """e^M - I of one square matrix; Rejected where a float cannot hold it."""
     norm = float(np.abs(matrix).sum(axis=1).max())
     if not norm < _NORM_MAX * 2.0**_SQUARINGS_MAX:
         what = f"a linear system whose matrices reach {norm:.3g} in one step"
@@ -81,6 +81,10 @@ def exponential_minus_one(matrix: Float64) -> Float64:
     for k in range(2, _TERMS + 1):
         term = term @ scaled / k
         total = total + term
-    for _ in range(squarings):
-        total = 2.0 * total + total @ total
+    with np.errstate(over="ignore", invalid="ignore"):
+        for _ in range(squarings):
+            total = 2.0 * total + total @ total
+    if not np.isfinite(total).all():
+        what = "a linear system that grows beyond any number in one step"
+        raise Rejected(what, "behaviour", "correct the signs of its poles")
     return total

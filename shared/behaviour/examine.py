@@ -51,9 +51,9 @@ def examine(model: Model) -> Examination:
         return Examination(tuple(found))
     try:
         moving = dynamics(model)
+        stability, found = examine_step(model, moving)
     except Rejected as error:
         return Examination((from_rejected("value", error),))
-    stability, found = examine_step(model, moving)
     if found:
         return Examination(tuple(found))
     rounding, found = _rounding(model)

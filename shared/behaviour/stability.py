@@ -110,7 +110,10 @@ def _sampled(model: Model, behaviour: DifferentialEquation) -> tuple[Stability, 
             bad = _not_finite(moving, x, inputs)
             if bad:
                 return worst, [bad]
-            eigenvalues = np.linalg.eigvals(_jacobians(moving, x, inputs)).astype(complex)
+            slopes = _jacobians(moving, x, inputs)
+            if not np.isfinite(slopes).all():
+                return worst, [Fault("range", "behaviour", "its slopes are beyond any number")]
+            eigenvalues = np.linalg.eigvals(slopes).astype(complex)
             error = partial(_error, moving, x, inputs)
             found, new = _judge(eigenvalues, step_s, one, x, error)
         faults += [f for f in new if f not in faults]
