@@ -77,13 +77,14 @@ def cuts(trace: Trace, draw: random.Random, modes: tuple[Mode, ...] = MODES) -> 
             yield Cut(prefix, mode, disk.image(mode, draw), told, after)
 
 
-def judge(folder: Path, cut: Cut, history: History, seed: int = 0) -> list[str]:
+def judge(folder: Path, cut: Cut, trace: Trace, seed: int = 0) -> list[str]:
     """Open the image as a boot would; what it broke of what was promised."""
     put(folder, cut.image)
+    dice = random.Random(f"boot {seed} {cut.prefix}")
     try:
-        outbox = open_outbox(folder, random.Random(f"boot {seed} {cut.prefix}").randbytes)
+        outbox = open_outbox(folder, dice.randbytes, is_sealed=trace.is_sealed)
         try:
-            said = complaints(outbox, history, cut.told, cut.coming)
+            said = complaints(outbox, trace.history, cut.told, cut.coming)
             if not said:
                 outbox.audit("boot", "started", flight="", t_event_ns=1, t_quality=1)
             return said
@@ -101,17 +102,19 @@ def run(
 ) -> Score:  # fmt: skip
     """A life of `generations`, each from an image of the one before; all cuts of each judged.
 
-    full: the outbox is at its size from the beginning, so that appends evict.
+    full: the outbox is at its size from the beginning, so that appends evict. Every second pair of
+    seeds seals at rest.
     """
+    is_sealed = seed // 2 % 2 == 1
     score = score or Score()
     start_s = time.perf_counter()
     draw = random.Random(f"cuts {seed}")
     with memory_folder() as live, memory_folder() as reboot:
         if full:
-            filled = record(seed, live, calls=0, fill=True)
+            filled = record(seed, live, calls=0, fill=True, is_sealed=is_sealed)
             trace = _go_on(filled, _end(filled), seed, live, calls, synchronous)
         else:
-            trace = record(seed, live, calls=calls, synchronous=synchronous)
+            trace = record(seed, live, calls=calls, synchronous=synchronous, is_sealed=is_sealed)
         for generation in range(generations):
             where = f"seed {seed} generation {generation}"
             last, chosen, chance = -1, None, random.Random(f"next {seed} {generation}")
@@ -124,7 +127,7 @@ def run(
                 if digest == last:
                     continue
                 last = digest
-                score.add(cut, judge(reboot, cut, trace.history, seed), where)
+                score.add(cut, judge(reboot, cut, trace, seed), where)
             score.prefixes += len(trace.ops) + 1
             if generation + 1 < generations and chosen is not None:
                 trace = _go_on(
@@ -151,7 +154,7 @@ def _go_on(
     )
     told = Told(cut.told.records, cut.told.epochs, cut.told.journal, cut.told.kept, cut.coming.safe)
     return record(seed, live, calls=calls, synchronous=synchronous, files=cut.image,
-                  history=history, told=told)  # fmt: skip
+                  history=history, told=told, is_sealed=trace.is_sealed)  # fmt: skip
 
 
 def _digest(cut: Cut) -> int:

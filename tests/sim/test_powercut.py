@@ -13,11 +13,11 @@ from tests.sim.powercut import Score, cuts, memory_folder, run
 from tests.sim.workload import record
 
 
-@pytest.mark.parametrize(("seed", "full"), [(101, False), (102, True)])
+@pytest.mark.parametrize(("seed", "full"), [(101, False), (102, True), (104, False), (107, True)])
 def test_a_power_cut_after_any_write_loses_nothing_acknowledged(seed: int, full: bool) -> None:
-    score = run(seed, calls=5, generations=2, full=full)
+    score = run(seed, calls=4, generations=1 if full else 2, full=full)
     assert not score.failed, "\n".join(score.examples)
-    assert score.opened > 500
+    assert score.opened > 300
     assert set(score.by_mode) == {"nothing", "all", "some", "torn", "reordered"}
 
 

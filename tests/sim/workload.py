@@ -15,7 +15,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
+
+from edge.outbox.keyring import KEY_BYTES, Keyring
 from edge.outbox.store import Outbox
+from shared.block import Block, encode_block
 from shared.clock import ManualClock
 from shared.errors import Unreachable
 from shared.messages import Ack, Coverage
@@ -26,6 +30,7 @@ from tests.sim.told import History, Told
 BYTES_MAX = 1 << 20  # the smallest that an outbox may have, so that a burst makes it evict
 CLASSES = ("alert", "state", "report", "kpi", "block", "manifest")
 GROUPS = ("air", "engine")
+DEVICE_KEY = bytes(range(KEY_BYTES))
 KEPT = ("last", "tally")
 Synchronous = Literal["full", "normal", "off"]
 """Of the connection. `full` is what aboard is; the others are arms that must fail."""
@@ -39,23 +44,26 @@ class Trace:
     ops: list[Op]
     acks: list[tuple[int, Told]]
     history: History
+    is_sealed: bool
     calls: dict[str, int] = field(default_factory=dict)
 
 
 def record(
     seed: int, folder: Path, *, calls: int, synchronous: Synchronous = "full",
     files: dict[str, bytes] | None = None, history: History | None = None, told: Told | None = None,
-    fill: bool = False,
+    fill: bool = False, is_sealed: bool = False,
 ) -> Trace:  # fmt: skip
     """Live `calls` calls in `folder`, which holds nothing; `files`, `history` and `told` go on.
 
-    fill: until the outbox is at its size, before the calls.
+    fill: until the outbox is at its size, before the calls. is_sealed: with a device key.
     """
     files = dict(files or {})
     put(folder, files)
     try:
         with recorded(seed) as ops:
-            life = _Life(seed, folder, ops, synchronous, history or History(), told or Told())
+            life = _Life(
+                seed, folder, ops, synchronous, history or History(), told or Told(), is_sealed
+            )  # fmt: skip
             if fill:
                 life.fill()
             for _ in range(calls):
@@ -63,7 +71,7 @@ def record(
             life.end()
     finally:
         clear(folder)
-    return Trace(files, ops, life.acks, life.history, life.calls)
+    return Trace(files, ops, life.acks, life.history, is_sealed, life.calls)
 
 
 def put(folder: Path, files: dict[str, bytes]) -> None:
@@ -77,21 +85,22 @@ def clear(folder: Path) -> None:
             file.unlink()
 
 
-def open_outbox(folder: Path, random_bytes: Callable[[int], bytes]) -> Outbox:
+def open_outbox(folder: Path, random_bytes: Callable[[int], bytes], *, is_sealed: bool) -> Outbox:
     """As the daemon does."""
+    keyring = Keyring(DEVICE_KEY, random=random_bytes) if is_sealed else None
     return Outbox.open(
         folder / "outbox.db", operator="op", tail="n1", clock=ManualClock(), random=random_bytes,
-        bytes_max=BYTES_MAX,
+        bytes_max=BYTES_MAX, keyring=keyring,
     )  # fmt: skip
 
 
 class _Life:
     def __init__(
         self, seed: int, folder: Path, ops: list[Op], synchronous: Synchronous, history: History,
-        told: Told,
+        told: Told, is_sealed: bool,
     ) -> None:  # fmt: skip
         self._draw, self._folder, self._ops = random.Random(seed), folder, ops
-        self._synchronous, self.history = synchronous, history
+        self._synchronous, self.history, self._is_sealed = synchronous, history, is_sealed
         self._known = {key for key, _ in history.records}
         self._kept, self._safe = dict(told.kept), dict(told.safe)
         self.acks: list[tuple[int, Told]] = [(0, told)]
@@ -126,7 +135,7 @@ class _Life:
         self._outbox.__exit__(None, None, None)
 
     def _open(self) -> Outbox:
-        outbox = open_outbox(self._folder, self._draw.randbytes)
+        outbox = open_outbox(self._folder, self._draw.randbytes, is_sealed=self._is_sealed)
         if self._synchronous != "full":
             outbox._db.execute(f"PRAGMA synchronous = {self._synchronous}")
         self._outbox = outbox
@@ -161,10 +170,24 @@ class _Life:
 
     def _put_record(self, bytes_max: int = 3000) -> None:
         cls = self._draw.choice(CLASSES)
-        stream = f"block-{self._draw.choice(GROUPS)}" if cls == "block" else cls
+        if cls == "block":
+            self._put_block(self._draw.choice(GROUPS), self._draw.randrange(2, bytes_max // 8))
+            return
         self._outbox.append(
-            cls, self._payload(bytes_max), stream=stream, schema="test/1", flight="n1-F1",
+            cls, self._payload(bytes_max), schema="test/1", flight="n1-F1",
             t_event_ns=self._draw.randrange(1 << 60), t_quality=1,
+        )  # fmt: skip
+
+    def _put_block(self, group: str, n: int) -> None:
+        """A real one, so that a store at its size can thin it."""
+        numbers = np.random.default_rng(self._draw.randrange(1 << 32))
+        ramp, flags = np.arange(n, dtype=np.int64), np.zeros((n, 4), np.uint8)
+        raw = numbers.integers(0, 1 << 16, (n, 4))
+        block = Block(group, b"s" * 32, "n1-F1", 1, 0, 1, ramp * 20_000_000, ramp, raw,
+                      np.zeros((n, 0)), flags, flags)  # fmt: skip
+        self._outbox.append(
+            "block", encode_block(block), stream=f"block-{group}", schema="block/1",
+            flight="n1-F1", t_event_ns=1, t_quality=1,
         )  # fmt: skip
 
     def _append(self) -> None:
@@ -189,10 +212,7 @@ class _Life:
         """A block and the end of its journal are one commit."""
         group = self._draw.choice(GROUPS)
         with self._outbox.transaction():
-            self._outbox.append(
-                "block", self._payload(9000), stream=f"block-{group}", schema="block/1",
-                flight="n1-F1", t_event_ns=1, t_quality=1,
-            )  # fmt: skip
+            self._put_block(group, self._draw.randrange(20, 900))
             self._outbox.journal_clear(group)
             self._keep("tally", self._draw.randbytes(40))
 
