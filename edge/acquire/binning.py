@@ -54,6 +54,16 @@ class RowBinner:
         """The bus lost something just now: so many rows, at least, are missing."""
         self._missed += rows
 
+    def beat(self, t_ns: int) -> int:
+        """A row that holds no new value went out; its counter."""
+        self._counter += 1
+        self._last_t_ns = t_ns
+        return self._counter
+
+    def renumber(self) -> None:
+        """Call the values that wait 0, 1, 2 …: they are indices of a list that was shortened."""
+        self._values = np.arange(len(self._values))
+
     def take(
         self, t_ns: Ints, column: Ints, values: Ints, flush: bool = False
     ) -> BinnedRows | None:
