@@ -63,10 +63,14 @@ class Sealing:
 
     def put_key(self) -> None:
         """This boot's key into the store, and those that nothing needs any more out of it."""
-        self._db.execute(
-            "DELETE FROM data_key WHERE id NOT IN (SELECT data_key FROM record UNION"
-            " SELECT data_key FROM journal UNION SELECT data_key FROM kv)"
-        )
+        needed = {
+            row[0]
+            for table in ("record", "journal", "kv")
+            for row in self._db.execute(f"SELECT DISTINCT data_key FROM {table}")  # noqa: S608
+        }
+        for (number,) in self._db.execute("SELECT id FROM data_key").fetchall():
+            if number not in needed:
+                self._db.execute("DELETE FROM data_key WHERE id = ?", (number,))
         if self._fresh is not None:
             fresh = self._fresh
             self._db.execute(
