@@ -110,6 +110,7 @@ class _Life:
             (24, self._append), (6, self._audit), (16, self._journal), (8, self._seal),
             (10, self._acknowledge), (8, self._maintain), (3, self._several), (6, self._burst),
             (2, self._new_epoch), (2, self._reopen), (2, self._reopen_as_killed), (2, self._fail),
+            (6, self._thin),
         )  # fmt: skip
 
     def step(self) -> None:
@@ -130,6 +131,16 @@ class _Life:
             with suppress(Unreachable):
                 self._burst()
             self._note()
+
+    def _thin(self) -> None:
+        """Just over the share at which `maintain` thins, and below that at which appends evict."""
+        for _ in range(40):
+            if not self._is_full or self._outbox._room.bytes_over(0.87):
+                break
+            with suppress(Unreachable):
+                self._put_block(self._draw.choice(GROUPS), 2000)
+            self._note()
+        self._outbox.maintain()
 
     def end(self) -> None:
         self._outbox.__exit__(None, None, None)
@@ -247,6 +258,11 @@ class _Life:
 
     def _maintain(self) -> None:
         self._outbox.maintain()
+
+    @property
+    def _is_full(self) -> bool:
+        """It has been at its size, so that a few records more are over a share of it."""
+        return any(key[1] == "drop" for key, _ in self.history.records)
 
     def _new_epoch(self) -> None:
         self.history.epochs.append(self._outbox.new_epoch())
