@@ -124,6 +124,8 @@ class UnitCheck:
             if _OTHER_TIMES.search(self.units[x].text)
         )
         remedy = "nothing is converted here: write the factor, such as 3600 [s] / 1 [h]"
+        if _OTHER_TIMES.search(wanted.text):
+            timed.append(f"{wanted.text} has two times in it")
         if timed and kind == "unit" and SECOND.text in wanted.text:
             kind, text = "time unit", f"{text}; {', '.join(timed)}, and d/dt is per s"
             remedy = "give it per s, such as a charge in C instead of mA.h"
