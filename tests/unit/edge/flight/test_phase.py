@@ -118,6 +118,33 @@ def test_a_rejected_takeoff_goes_back_to_taxi_and_a_go_around_climbs_again() -> 
     assert phases(fly(PhaseMachine(), around))[-2:] == [Phase.APPROACH, Phase.CLIMB]
 
 
+def test_flags_that_never_settle_do_not_keep_it_in_the_air() -> None:
+    def flapping(inputs: PhaseInputs, times: int) -> list[tuple[PhaseInputs, int]]:
+        up = replace(inputs, wow_left=False, wow_right=False)
+        return [(inputs, 1), (up, 1)] * times
+
+    legs = [(DESCENT, 60), (APPROACH, 60), *flapping(ROLLOUT, 5), *flapping(TAXI, 40)]
+    states = [state for _, state in fly(PhaseMachine(), legs)]
+    assert states[-1].phase is Phase.TAXI_IN
+    assert "weight_on_wheels_flaps" in states[-1].contradictions
+
+
+def test_parked_that_is_suddenly_in_the_air_looks_again() -> None:
+    assert phases(fly(PhaseMachine(), [(PARKED, 30), (CLIMB, 60)])) == [
+        Phase.UNKNOWN, Phase.PARKED, Phase.UNKNOWN, Phase.CLIMB,
+    ]  # fmt: skip
+
+
+def test_four_engines_and_engines_known_by_their_fans_alone() -> None:
+    four = replace(PARKED, engines=(1, 2, 3, 4), n2_3=0.0, n2_4=0.0)
+    assert phases(fly(PhaseMachine(), [(four, 30)]))[-1] is Phase.PARKED
+    for odd in (replace(four, n2_4=60.0), replace(four, n2_3=None)):
+        assert Phase.PARKED not in phases(fly(PhaseMachine(), [(odd, 60)]))
+    fans = replace(PARKED, n2_1=None, n2_2=None)
+    assert phases(fly(PhaseMachine(), [(fans, 30)]))[-1] is Phase.PARKED
+    assert Phase.PARKED not in phases(fly(PhaseMachine(), [(replace(fans, n1_2=22.0), 60)]))
+
+
 def transitions(
     legs: list[tuple[PhaseInputs, int]], machine: FlightMachine, start_s: int = 0
 ) -> list[Transition]:
