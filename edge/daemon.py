@@ -16,7 +16,7 @@ import itertools
 import logging
 import os
 import signal
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Collection, Sequence
 from functools import partial
 
@@ -26,6 +26,7 @@ from edge.acquire.source import Source
 from edge.acquire.sources import make_source
 from edge.acquire.table import SignalTable
 from edge.backlog import BacklogMeter, Waiting
+from edge.beats import Beat
 from edge.config import Settings
 from edge.flight.flights import Transition
 from edge.flight.phase import Confidence, PhaseMachine, PhaseState
@@ -64,9 +65,9 @@ from shared.messages import Alert, Notice, Report, Snapshot, State, encode
 from shared.phases import Phase
 from shared.signals import pack_signal_set
 
-SLICE_WALL_S = 0.05  # half of the 0.1 s of wall clock that a kill may cost beyond the journal
-SLICE_FLIGHT_S = 0.3  # far below any age_max
-LOOK_S = 0.2  # flight seconds between two looks at phase and gate: gate inputs come at 5 Hz
+# Flight seconds between two slices, in which all groups are taken, and phase and gate looked at:
+# gate inputs come at 5 Hz. What waits for a slice is journalled with it.
+LOOK_S = 0.2
 STATUS_S, MAINTAIN_S, BUS_RETRY_S_MAX = 0.5, 2.0, 5.0  # wall
 BACKLOG_STATUSES = 20  # statuses between two looks at what is unsafe, which reads a row a record
 # The longest that a task may go without a beat, s of wall time: its own waits, and the 10 s that
@@ -95,13 +96,10 @@ class Daemon:
         self._sources = (
             [make_source(x, signals) for x in profile.source] if sources is None else list(sources)
         )
-        # groups with an alert rule are judged on every tick, the others in slices
-        self._urgent = frozenset(
-            signals.group_index[signals.position[rule.signal][0].name]
-            for rule in signals.exceedances
-        )
-        self._slice_ns = round(min(SLICE_WALL_S * profile.pace.flight_rate, SLICE_FLIGHT_S) * 1e9)
-        self._slice_at_ns = 0
+        self._slice = Beat(min(LOOK_S, profile.recording.journal_s))
+        self._step_beat = Beat(profile.pace.model_period_s)
+        self._jobs: deque[Callable[[], None]] = deque()
+        """What a slice made due; one of them a tick, so that no alert waits for all of them."""
         self._table = SignalTable(signals)
         # flight phase, and the gate
         self._situation = Situation(signals, self._table)
@@ -150,7 +148,7 @@ class Daemon:
         self._said: State | None = None
         self._turning: Transition | None = None
         """The end of a period that was decided and is not committed yet."""
-        self._look_at_ns = self._step_at_ns = self._state_at_ns = 0
+        self._state_at_ns = 0
         self._messages = self._overruns = 0
         self._tick_ms_max = 0.0
         self._status_file = StatusFile(settings.state_dir / "status.json")
@@ -215,25 +213,32 @@ class Daemon:
     # -- the tick: everything of the hot path
 
     def tick(self) -> None:
-        """Empty the bus and carry what came through the whole loop."""
+        """Empty the bus; alerts at once; every group in slices; then one job that is due."""
         now_ns = self._flight.now_ns()
         for source in self._sources:
             self._messages += source.drain(self._pace.messages_per_tick_max)
-        everything = now_ns - self._slice_at_ns >= self._slice_ns
-        if everything:
+        is_slice = self._slice.is_due(now_ns)
+        if is_slice:
             self._pipeline.begin_slice()
-            self._slice_at_ns = now_ns
-        due = None if everything else self._urgent
+        due = None if is_slice else self._pipeline.urgent
         for source in self._sources:
             self._tell(self._pipeline.take(source.pull(due), now_ns, self._state.phase))
-        if now_ns - self._look_at_ns >= LOOK_S * 1e9:
-            self._look_at_ns = now_ns
+        if is_slice:
             self._look(now_ns)
-        if now_ns - self._step_at_ns >= self._pace.model_period_s * 1e9:
-            self._step_at_ns = now_ns
-            self._tasks.spawn(self._step_models())
-        self._book.keep_on(self._recorder.journal, now_ns)
+        self._work(now_ns, is_slice)
         self._book.retry()
+
+    def _work(self, now_ns: int, is_slice: bool) -> None:
+        """One job that waits; at a slice all of them, for they may fall due again."""
+        for _ in range(len(self._jobs) if is_slice else min(1, len(self._jobs))):
+            self._jobs.popleft()()
+        if is_slice:
+            if self._recorder.is_journal_due(now_ns):
+                self._jobs.append(partial(self._book.keep_on, self._recorder.journal, now_ns))
+            if self._step_beat.is_due(now_ns):
+                self._jobs.append(lambda: self._tasks.spawn(self._step_models()))
+        elif not self._jobs:
+            self._book.keep_on(self._recorder.seal_one)
 
     def _look(self, now_ns: int) -> None:
         """Phase, period and gate, five times a second."""
@@ -523,19 +528,34 @@ class Daemon:
                 self._outbox.put(SET_KEY, mark)
 
     async def _ticks(self) -> None:
+        """Until cancelled. A timer of the loop: a task that sleeps costs twice as much a wake-up."""
         loop, beat = asyncio.get_running_loop(), self._heart("tick")
+        failed: asyncio.Future[None] = loop.create_future()
         due_s = loop.time()
-        while True:
-            beat()
+        timer: asyncio.TimerHandle
+
+        def wake() -> None:
+            nonlocal due_s, timer
             start_s = loop.time()
-            self.tick()
+            beat()
+            try:
+                self.tick()
+            except Exception as error:
+                failed.set_exception(error)
+                return
             end_s = loop.time()
             self._tick_ms_max = max(self._tick_ms_max, (end_s - start_s) * 1e3)
             due_s += self._pace.tick_s
             if due_s < end_s:
                 self._overruns += 1
                 due_s = end_s
-            await asyncio.sleep(due_s - end_s)
+            timer = loop.call_at(due_s, wake)
+
+        timer = loop.call_at(due_s, wake)
+        try:
+            await failed
+        finally:
+            timer.cancel()
 
     async def _keep_open(self, source: Source) -> None:
         wait_s, beat = 0.2, self._heart(f"bus-{self._sources.index(source)}")
@@ -611,7 +631,7 @@ class Daemon:
 
     async def _leave(self) -> None:
         """An orderly stop: seal, close a ground period, let the ground have it if it can."""
-        self._slice_at_ns = -self._slice_ns  # nothing waits for its slice any more
+        self._slice.force()  # nothing waits for its slice any more
         self.tick()
         for kpi in self._kpis.flush():
             self._book.emit("kpi", encode(kpi), "kpi/1")

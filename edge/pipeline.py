@@ -42,6 +42,8 @@ class Pipeline:
         self._validators = {group.name: GroupValidator(group) for group in signals.groups}
         self._redundancy = Redundancy(signals, table)
         self._exceedances = Exceedances(signals, alerts)
+        self.urgent = self._exceedances.urgent
+        """Groups to be taken before their slice when an alert may hang on what waits of them."""
         self._table, self._recorder, self._keep_on = table, recorder, keep_on
         self._watch = watch
         self._seen_ns = self._seen_next_ns = 0

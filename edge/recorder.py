@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import zstandard
 
-from edge.acquire.reading import Readings
+from edge.acquire.reading import Readings, joined
 from edge.outbox.store import Outbox
 from edge.thinning import bulk_groups, kept
 from shared.block import ROW_COUNT_MAX, VALUE_COUNT_MAX, Block, encode_block
@@ -32,6 +32,7 @@ OUTAGES_MAX = 512  # kept by name in one period; more are merged into the last o
 BLOCK_SCHEMA = "block/1"
 SEALED_BYTES_MAX = 15_000  # with its envelope below 16 kB, which every link may have in flight
 ENTRY_BYTES = 400_000  # of one journal entry before compression
+SEAL_LATE_NS = 1_000_000_000  # flight; blocks that are due together are sealed one after the other
 SILENT_NS = 3_000_000_000  # the largest age that an input may have
 Batches = list[tuple[Readings, npt.NDArray[np.uint8]]]
 
@@ -80,7 +81,8 @@ class Recorder:
     def __init__(self, outbox: Outbox, signals: SignalSet, journal_s: float) -> None:
         self._outbox, self._signals = outbox, signals
         self._journal_ns = round(journal_s * 1e9)
-        self._journalled_ns = 0
+        self._journal_at_ns = 0  # the next, on a grid of its period
+        self._due: dict[str, None] = {}  # groups whose block is long enough, the oldest first
         self._pending: dict[str, _Pending] = {g.name: _Pending() for g in signals.groups}
         self._pack = zstandard.ZstdCompressor(level=1)
         self._last: dict[str, tuple[int, int]] = _load_last(outbox)
@@ -167,16 +169,30 @@ class Recorder:
         pending.t_last_ns = int(readings.t_ns[-1])
         self.samples += quality.size
         full = not _fits(pending.readings, quality.shape[1], 2)
-        if full or jumps or now_ns - pending.opened_ns >= group.block_s * 1e9:
+        over_ns = now_ns - pending.opened_ns - round(group.block_s * 1e9)
+        if full or jumps or over_ns >= SEAL_LATE_NS:
             self.seal(group.name)
+        elif over_ns >= 0:
+            self._due[group.name] = None
+
+    def seal_one(self) -> None:
+        """Seal the group that is due for the longest, if there is one."""
+        name = next(iter(self._due), None)
+        if name is not None:
+            del self._due[name]  # until its next batch, should the store refuse
+            self.seal(name)
+
+    def is_journal_due(self, now_ns: int) -> bool:
+        """Whether `journal` would write."""
+        return not self._journal_at_ns - self._journal_ns <= now_ns < self._journal_at_ns
 
     def journal(self, now_ns: int) -> bool:
         """Make what is pending durable if it is due; whether it was."""
-        if now_ns - self._journalled_ns < self._journal_ns:
+        if not self.is_journal_due(now_ns):
             return False
         if not self._recovered:
             self.recover()
-        self._journalled_ns = now_ns
+        self._journal_at_ns = (now_ns // self._journal_ns + 1) * self._journal_ns
         with self._outbox.transaction():
             for name, pending in self._pending.items():
                 for part in _chunks(pending.batches[pending.journalled :]):
@@ -184,6 +200,12 @@ class Recorder:
                     self._outbox.journal(name, self._entry(part, pending.opened_ns), count)
             self._save()
         for pending in self._pending.values():
+            fresh = pending.batches[pending.journalled :]
+            if len(fresh) > 1:  # one batch a second is smaller than the many it came in
+                whole = joined([readings for readings, _ in fresh])
+                pending.batches[pending.journalled :] = [
+                    (whole, np.concatenate([quality for _, quality in fresh]))
+                ]
             pending.journalled = len(pending.batches)
         return True
 
@@ -212,6 +234,7 @@ class Recorder:
             self.tally.groups, self._last = kept
             raise
         self._pending[group_name] = _Pending()
+        self._due.pop(group_name, None)
 
     def _append(self, block: Block, period: str) -> None:
         """The block as records: one, or several where time jumps or the bytes are too many."""

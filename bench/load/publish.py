@@ -37,7 +37,7 @@ def connect(port: int, name: str) -> socket.socket:
 def main(arguments: list[str]) -> int:
     stream = Stream.load(Path(arguments[0]))
     sock = connect(int(arguments[1]), "bench-load")
-    data, ends, due = memoryview(stream.data), stream.ends, stream.due_ns
+    data, ends, due = memoryview(stream.data.tobytes()), stream.ends, stream.due_ns
     out: list[int] = []
     before_ns: list[int] = []
     print(json.dumps({"ready": len(ends)}), flush=True)

@@ -17,6 +17,7 @@ from hil.fit.build import build_bundle, pack_declared
 from hil.processes import Child, program, run_once
 from hil.rig import Rig, find_declaration, profile_text
 from hil.scenario import load_scenario
+from shared.behaviour.kinds import LookupTable
 from shared.bundle import Bundle, parse_bundle
 from shared.signals import SignalSet
 
@@ -82,6 +83,7 @@ def rom(parent: Bundle, number: int) -> Bundle:
     """One of the twenty: the parent's table times 1 + number / 1000, no monitors."""
     scale = 1 + number / 1000
     table = parent.behaviour
+    assert isinstance(table, LookupTable)
     values = tuple(
         tuple(tuple(v * scale for v in column) for column in columns) for columns in table.values
     )

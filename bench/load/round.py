@@ -177,9 +177,7 @@ def _sent(stream: Stream, stamps_file: Path, load: SignalSet) -> dict[str, dict[
         if name in watched:
             rows = np.flatnonzero(stream.group[: len(index)] == i)
             counters = stream.counter[rows].tolist()
-            sent[name] = {
-                str(c): t for c, t in zip(counters, at_ns[rows].tolist(), strict=True)
-            }
+            sent[name] = {str(c): t for c, t in zip(counters, at_ns[rows].tolist(), strict=True)}
     return sent
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any, Final
 
 import msgspec
@@ -54,7 +55,7 @@ def load_set(signals: SignalSet, messages_per_s: int) -> SignalSet:
 def _shares(group: Group, parts: int) -> list[tuple[Any, ...]]:
     k = len(group.signal)
     edges = [round(i * k / parts) for i in range(parts + 1)]
-    return [group.signal[a:b] for a, b in zip(edges, edges[1:], strict=False)]
+    return [group.signal[a:b] for a, b in pairwise(edges)]
 
 
 def _toml(signals: SignalSet, name: str, groups: Sequence[Mapping[str, Any]]) -> str:

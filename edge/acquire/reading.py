@@ -8,11 +8,13 @@ time is refused and counted by cause; nothing is decoded per message beyond look
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
+from edge.acquire.urgent import Urgent
 from shared.signals import READING_MAGIC, READING_VERSION, Group, SignalSet
 
 GROUP_BYTE = 3  # offset of `group` in the reading's header
@@ -46,6 +48,16 @@ class Readings:
         )  # fmt: skip
 
 
+def joined(parts: Sequence[Readings]) -> Readings:
+    """Batches of one group as one, copied."""
+    return Readings(
+        parts[0].group,
+        np.concatenate([p.counter for p in parts]), np.concatenate([p.t_ns for p in parts]),
+        np.concatenate([p.raw for p in parts]), np.concatenate([p.f64 for p in parts]),
+        np.concatenate([p.status for p in parts]),
+    )  # fmt: skip
+
+
 class ReadingDecoder:
     """Turns payloads into `Readings` by the signal set."""
 
@@ -62,10 +74,20 @@ class ReadingDecoder:
             self._waiting.setdefault(index, []).append(payload)
 
     def pull(self, only: frozenset[int] | None = None) -> list[Readings]:
-        """The readings that wait, one batch a group; `only` of these group indices, or of all."""
-        due = [index for index in self._waiting if only is None or index in only]
+        """The readings that wait, one batch a group; `only` of these group indices, or of all.
+
+        Of an `Urgent` set, only the groups that ask for it by what their payloads hold.
+        """
+        if isinstance(only, Urgent):
+            due = [index for index in only & self._waiting.keys() if self._asks(index, only)]
+        else:
+            due = [index for index in self._waiting if only is None or index in only]
         batches = [self._decode_group(index, self._waiting.pop(index)) for index in due]
         return [batch for batch in batches if batch is not None]
+
+    def _asks(self, index: int, urgent: Urgent) -> bool:
+        payloads, size = self._waiting[index], self._groups[index].dtype.itemsize
+        return any(len(p) != size for p in payloads) or urgent.asks_for(index, payloads)
 
     def decode(self, payloads: list[bytes]) -> list[Readings]:
         """The readings of a drained batch, one entry a group."""

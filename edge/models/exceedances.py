@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from edge.acquire.urgent import Level, Urgent
 from edge.models.alerts import AlertBook, Float64, Int64, Rule
 from shared.messages import Alert
 from shared.phases import Phase
@@ -41,6 +42,9 @@ class Exceedances:
             rules.append(_rule(item, group.signal[index]))
             columns.append(index)
         self._groups = {name: _GroupRules(*parts) for name, parts in by_group.items()}
+        self.urgent = Urgent([_level(signals, item) for item in signals.exceedances])
+        """What a tick asks sources for, between the slices in which all groups are taken."""
+        self._index = signals.group_index
 
     def judge(
         self,
@@ -71,7 +75,24 @@ class Exceedances:
                     lambda i, at=at: (group, int(counter[at[i]])),  # type: ignore[misc]
                 )  # fmt: skip
         known.busy = not all(self._book.is_idle(rule) for rule in known.rules)
+        (self.urgent.busy.add if known.busy else self.urgent.busy.discard)(self._index[group])
         return alerts
+
+
+def _level(signals: SignalSet, item: Exceedance) -> Level:
+    """The raw value from which on a rule may have something to say, one LSB early."""
+    group, position = signals.position[item.signal]
+    signal, is_f64 = group.signal[position], bool(group.is_f64[position])
+    flags = group.is_f64[:position]
+    field, column = ("f", int(flags.sum())) if is_f64 else ("i", int((~flags).sum()))
+    fields = group.dtype.fields
+    assert fields is not None, "a reading is a record"
+    is_high = item.direction == "high"
+    return Level(
+        group=signals.group_index[group.name], is_f64=is_f64, is_high=is_high,
+        offset=fields[field][1] + (8 if is_f64 else 4) * column,
+        level=(item.onset - signal.offset) / signal.scale + (-1 if is_high else 1),
+    )  # fmt: skip
 
 
 def _rule(item: Exceedance, signal: Signal) -> Rule:

@@ -92,6 +92,7 @@ def test_a_block_is_sealed_at_its_length_and_holds_the_bus_exactly(rig: Rig) -> 
     for second in range(11):
         rig.add(second * 10, 10, second)
         rig.recorder.journal(second * S)
+        rig.recorder.seal_one()
     (block,) = rig.blocks()
     assert block.raw[:, 0].tolist() == list(range(110))
     assert block.counter.tolist() == list(range(110))
