@@ -21,7 +21,7 @@ import msgspec
 import numpy as np
 import zstandard
 
-from edge.acquire.csvfile import CsvSource
+from bench.fuzz import buses
 from edge.acquire.reading import ReadingDecoder
 from edge.config import Enrolment, Profile, Tail, load_profile
 from edge.health import read_status
@@ -323,32 +323,6 @@ def _files(pattern: str) -> list[bytes]:
     return [path.read_bytes() for path in sorted(ROOT.glob(pattern))]
 
 
-CSV = b't,IAS,N1_1,bad\n0.0,120.5,50,x\n0.1,121,,y\n0.2,nan,51,"z"\n'
-CSV_SET = b"""
-name = "csv"
-version = 1
-airframe = "T"
-[[group]]
-name = "all"
-rate_hz = 10
-block_s = 5
-signal = [ { name = "IAS", unit = "[kn_i]", encoding = "f64" }, { name = "N1_1", unit = "%" } ]
-"""
-
-
-def _csv(path: Path) -> object:
-    source = CsvSource(path, parse_signal_set(CSV_SET, WHERE))
-    source.open(1.0)
-    try:
-        taken = 0
-        while not source.has_ended and taken < 100_000:
-            taken += source.drain(1000)
-            source.pull()
-    finally:
-        source.close()
-    return taken
-
-
 def _profile_seeds() -> list[bytes]:
     """The bench's template with numbers put in."""
     text = re.sub(rb"[{][a-z_]+[}]", b"1", _files("firmware_profiles/bench.toml")[0])
@@ -452,7 +426,15 @@ TARGETS: dict[str, Target] = {
         Target("journal entry", _journal, lambda: [journal_bytes()]),
         Target("journal entry, unpacked", _journal_plain,
                lambda: [zstandard.ZstdDecompressor().decompress(journal_bytes())]),
-        Target("CSV recording", partial(_file, _csv, "r.csv"), lambda: [CSV], is_text=True),
+        Target("CSV recording", buses.csv, lambda: [buses.CSV], is_text=True),
+        Target("ARINC 429 file", buses.word_file, buses.word_file_seeds),
+        Target("ARINC 429 datagrams", buses.datagrams, buses.datagram_seeds),
+        Target("ARINC 717 frames", partial(buses.frame_file, is_packed=False),
+               partial(buses.frame_seeds, is_packed=False)),
+        Target("ARINC 717 frames, packed", partial(buses.frame_file, is_packed=True),
+               partial(buses.frame_seeds, is_packed=True)),
+        Target("behavioural model", buses.behaviour,
+               lambda: _files("firmware_profiles/models/lipo_3s*.toml"), is_text=True),
         Target("equation", lambda data: parse_equation(data.decode(errors="replace"), WHERE),
                lambda: [b"dt1/dt = (a - b * exp(-t1 / 2.0)) / max(c, 1e-3)", b"y = a^2 + -b"],
                is_text=True),
