@@ -36,7 +36,6 @@ WORD: Final = np.dtype(
 )
 """One word of a datagram and of a file, 16 bytes. flags: FLAG_BAD."""
 FLAG_BAD: Final = 1  # the card found wrong parity or coding
-CHANNELS_MAX: Final = 64
 SILENT_PERIODS: Final = 2  # a row that waits goes out when nothing came for so long
 _REVERSED: Final = np.array([int(f"{k:08b}"[::-1], 2) for k in range(256)], np.int64)
 _STATUS: Final = {

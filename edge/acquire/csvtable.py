@@ -218,7 +218,7 @@ class CsvTable:
             whole = np.array(list(map(int, texts)), np.int64)
             t_ns = np.where(np.abs(whole) <= T_NS_MAX // _NS[unit], whole * _NS[unit] + start, -1)
         except (ValueError, OverflowError):
-            t_ns = np.array([_time_ns(x, unit, start) for x in texts], np.int64)
+            t_ns = np.array([time_ns(x, unit, start) for x in texts], np.int64)
         t_ns[(t_ns < 0) | (t_ns > T_NS_MAX)] = -1
         for i in np.flatnonzero((t_ns < 0) & ~lost):
             self.refuse("time", f"{texts[i][:40]!r} is no time in {unit}", int(number[i]))
@@ -277,7 +277,7 @@ def _numbers(cells: list[str], signal: Signal) -> _Numbers:
     return _Numbers(value, bad | np.isinf(value), empty)
 
 
-def _time_ns(text: str, unit: TimeUnit, start_ns: int) -> int:
+def time_ns(text: str, unit: TimeUnit, start_ns: int) -> int:
     """One time; -1 where it is none."""
     try:
         if unit == "iso":
