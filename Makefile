@@ -1,10 +1,11 @@
 # TailTwin. `make help` lists what there is; `make demo` and `make test` set up all they need.
 PYTHON ?= python3
+PROFILE ?= firmware_profiles/acms_x86.toml
 BIN := .venv/bin
 READY := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench soak fit clean
+.PHONY: help demo test check edge-image bench soak fit clean
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -41,6 +42,10 @@ soak: $(READY) ## five healthy flights with other seeds: no alert may arise (20 
 fit: $(READY) ## fit both baselines again from healthy flights (15 minutes; rewrites firmware_profiles/models)
 	@for v in v1 v2; do $(BIN)/python -m hil.fit fit firmware_profiles/models/egt_rom_$$v.toml \
 	  --out firmware_profiles/models/egt_rom_$$v.json --cache var/cache || exit 1; done
+
+edge-image: $(READY) ## what goes aboard for PROFILE=..., built twice and compared, with its bill of materials
+	@$(BIN)/python -m deploy.image --profile $(PROFILE) --twice --resolves aarch64
+	@TAILTWIN_IMAGE=var/image $(BIN)/python -m pytest tests/unit/deploy/test_image_contents.py
 
 clean: ## remove what was made, the environment included
 	rm -rf .venv var build *.egg-info

@@ -1,0 +1,1 @@
+"""Units, image: how the edge comes aboard."""

@@ -1,0 +1,1 @@
+"""What goes aboard, built from this checkout: see deploy/image/build.py."""
