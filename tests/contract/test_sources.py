@@ -30,7 +30,16 @@ from edge.acquire.wordfile import WordFileSource
 from hil.bus import arinc429, arinc717
 from hil.bus.opcua import NAMESPACE, PlantServer
 from shared.errors import TailTwinError, Unreachable
-from shared.signals import READING_MAGIC, READING_VERSION, SignalSet, parse_signal_set
+from shared.signals import (
+    READING_MAGIC,
+    READING_VERSION,
+    STATUS_FAILURE,
+    STATUS_NO_DATA,
+    STATUS_NORMAL,
+    STATUS_TEST,
+    SignalSet,
+    parse_signal_set,
+)
 from tests.fakes.nats_server import NatsServer
 
 LIVE = ("mqtt", "arinc429", "opcua")
@@ -491,3 +500,61 @@ def held() -> int:
 def test_the_library_of_opcua_is_only_loaded_for_such_a_source() -> None:
     code = "import sys, edge.acquire.sources; sys.exit('asyncua' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+# -- what only OPC UA has
+
+
+def told(source: Source, wait_s: float = 0.15) -> list[Readings]:
+    until_s = time.monotonic() + wait_s
+    found = []
+    while time.monotonic() < until_s:
+        source.drain(1000)
+        found += source.pull()
+        time.sleep(0.01)
+    return found
+
+
+def test_opcua_status_codes_become_statuses(opcua_bench: OpcUaBench) -> None:
+    rig = OpcUaRig(opcua_bench)
+    rig.source.open(3.0)
+    told(rig.source)
+    for k, status in enumerate((STATUS_TEST, STATUS_FAILURE, STATUS_NO_DATA, STATUS_NORMAL)):
+        opcua_bench.server.write("X", k, status=status)
+        assert told(rig.source)[-1].status[-1, 0] == status
+    opcua_bench.server.write("X", float("nan"))
+    assert told(rig.source)[-1].status[-1, 0] == STATUS_NO_DATA
+    rig.end()
+
+
+def test_opcua_holds_a_value_while_the_server_lives_and_tells_no_change_below_the_deadband(
+    opcua_bench: OpcUaBench,
+) -> None:
+    text = opcua_bench.signals.text.replace(b'node = "s=X"', b'node = "s=X", deadband = 2.0')
+    signals = parse_signal_set(text, "t")
+    url = opcua_bench.server.url
+    opcua_bench.server.write("X", 10)
+    source = OpcUaSource(url, NAMESPACE, signals, 0.02)
+    source.open(3.0)
+    told(source)
+    opcua_bench.server.write("X", 11)
+    held = told(source, 0.3)
+    rows = [row for batch in held for row in batch.raw[:, 0].tolist()]
+    assert 5 <= len(rows) <= 20 and set(rows) == {10}  # 50 Hz, where nothing is told
+    opcua_bench.server.write("X", 14)
+    assert told(source)[-1].raw[-1, 0] == 14
+    source.close()
+    assert told(source, 0.1) == []
+
+
+def test_opcua_namespaces_are_found_by_uri(opcua_bench: OpcUaBench) -> None:
+    url, signals = opcua_bench.server.url, opcua_bench.signals
+    with pytest.raises(Unreachable, match="no namespace 'urn:other'"):
+        OpcUaSource(url, "urn:other", signals).open(3.0)
+    own = signals.text.replace(b's=X"', f'nsu={NAMESPACE};s=X"'.encode())
+    source = OpcUaSource(url, "urn:other", parse_signal_set(own, "t"))
+    source.open(3.0)
+    source.close()
+    none = signals.text.replace(b's=X"', b's=NONE"')
+    with pytest.raises(Unreachable, match="BadNodeIdUnknown"):
+        OpcUaSource(url, NAMESPACE, parse_signal_set(none, "t")).open(3.0)
