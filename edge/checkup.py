@@ -69,14 +69,15 @@ def machine(compute: ComputeProfile) -> Iterator[Finding]:
                   "raise LimitNOFILE of the service")  # fmt: skip
 
 
-def program() -> Iterator[Finding]:
-    """Python, the libraries, and whether they have their bytecode."""
+def program(more: tuple[str, ...] = ()) -> Iterator[Finding]:
+    """Python, the libraries, and whether they have their bytecode. more: libraries of extras that
+    a profile asks for."""
     version = ".".join(map(str, sys.version_info[:3]))
     fits = sys.version_info[:2] >= PYTHON_MIN and struct.calcsize("P") == 8
     yield Finding("python", "ok" if fits else "fail", f"{version} {sys.implementation.name}",
                   "use a 64-bit CPython 3.11 or newer")  # fmt: skip
     yield _sqlite()
-    yield _imports()
+    yield _imports((*IMPORTS, *more))
     yield _bytecode()
 
 
@@ -178,9 +179,9 @@ def _sqlite() -> Finding:
                    "install a newer apsw")  # fmt: skip
 
 
-def _imports() -> Finding:
+def _imports(names: tuple[str, ...]) -> Finding:
     """In a child: this process must not hold what only children may."""
-    code = (f"import importlib\nfor name in {IMPORTS!r}:\n try: importlib.import_module(name)\n"
+    code = (f"import importlib\nfor name in {names!r}:\n try: importlib.import_module(name)\n"
             " except Exception as error: print(name, repr(error)[:200])")  # fmt: skip
     try:
         done = subprocess.run(

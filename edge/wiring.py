@@ -9,7 +9,9 @@ from __future__ import annotations
 import socket
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
+from edge.acquire.sources import Arinc429Udp, MqttBus, OpcUaServer, SourceConfig
 from edge.checkup import Finding
 from edge.config import Profile
 from edge.update.gate import GATE_ROLES, GateInputs, Observation, violations
@@ -18,6 +20,7 @@ from shared.quality import Quality
 from shared.signals import SignalSet
 
 CONNECT_S = 3.0
+OPCUA_PORT = 4840  # registered for it
 PHASE_ROLES = ("altitude_ft", "airspeed_kt", "ground_speed_kt", "wow_left", "wow_right", "n1_1")
 AT_THE_STAND = {
     "wow_left": 1.0, "wow_right": 1.0, "ground_speed_kt": 0.0, "parking_brake": 1.0,
@@ -62,23 +65,47 @@ def gate_never(profile: Profile, signals: SignalSet) -> list[str]:
     return [r.text for r in violations(profile.gate, age_max_ns, inputs, Phase.PARKED)]
 
 
+def libraries(profile: Profile) -> tuple[str, ...]:
+    """What this profile imports beyond the edge's own set."""
+    opcua = any(isinstance(source, OpcUaServer) for source in profile.source)
+    return (
+        *(("asyncua",) if opcua else ()),
+        *(("tpm2_pytss",) if profile.seal.kind == "tpm" else ()),
+    )
+
+
 def addresses(profile: Profile, folder: Path) -> Iterator[Finding]:
     """Buses and links, each tried once. folder: of the profile, for the files that it names."""
     for number, source in enumerate(profile.source):
-        name = f"source {number + 1}"
-        host, port = getattr(source, "host", None), getattr(source, "port", None)
-        path = getattr(source, "path", None)
-        if isinstance(host, str) and isinstance(port, int) and port:
-            yield _reach(name, host, port, "is the bus powered, and its address right?")
-        elif path is not None:
-            there = (folder / str(path)).exists()
-            yield Finding(name, "ok" if there else "warn", f"{path} {'there' if there else 'missing'}",
-                          "put the recording there")  # fmt: skip
+        yield _source(f"source {number + 1}", source, folder)
     yield _reach("air link", profile.air.host, profile.air.port, "nothing to do in a hangar")
     if profile.stand is not None:
         yield _reach(
             "stand link", profile.stand.host, profile.stand.port, "nothing to do away from it"
         )
+
+
+def _source(name: str, source: SourceConfig, folder: Path) -> Finding:
+    if isinstance(source, MqttBus):
+        return _reach(name, source.host, source.port, "is the bus powered, and its address right?")
+    if isinstance(source, OpcUaServer):
+        url = urlsplit(source.url)
+        return _reach(name, url.hostname or "", url.port or OPCUA_PORT, "does the server run?")
+    if isinstance(source, Arinc429Udp):
+        return _listen(name, source.host, source.port)
+    there = (folder / source.path).exists()
+    said = f"{source.path} {'there' if there else 'missing'}"
+    return Finding(name, "ok" if there else "warn", said, "put the recording there")
+
+
+def _listen(name: str, host: str, port: int) -> Finding:
+    try:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+            sock.bind((host, port))
+        return Finding(name, "ok", f"{host}:{port} is free to listen on")
+    except OSError as error:
+        return Finding(name, "warn", f"cannot listen on {host}:{port}: {error.strerror}",
+                       "is that this machine's address, and does the edge run already?")  # fmt: skip
 
 
 def _reach(name: str, host: str, port: int, remedy: str) -> Finding:

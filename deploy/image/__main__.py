@@ -12,6 +12,8 @@ from pathlib import Path
 
 from deploy.image.build import ROOT, build
 from deploy.image.wheels import fetch
+from edge.config import load_profile
+from edge.wiring import libraries
 from shared.errors import TailTwinError
 
 EPOCH_S = 1_767_225_600  # 2026-01-01, where there is neither SOURCE_DATE_EPOCH nor a commit
@@ -40,6 +42,10 @@ def main() -> int:
         for arch in args.resolves:
             count = len(list(fetch(ROOT / "requirements/edge.txt", arch, args.cache).glob("*.whl")))
             print(f"requirements/edge.txt resolves for {arch}: {count} wheels")
+        for name in libraries(load_profile(args.profile)[0]):
+            print(
+                f"the profile also needs {name}, which is no part of the edge's set: add it aboard"
+            )
     except TailTwinError as error:
         print(f"edge-image: {error}", file=sys.stderr)
         return error.exit_code

@@ -47,7 +47,7 @@ def examine(profile_path: Path, state: Path | None) -> list[Finding]:
     """Every question; the ones after a broken profile are left out."""
     from edge.checkup import Finding, machine, program, state_folder
     from edge.config import load_profile
-    from edge.wiring import addresses, roles
+    from edge.wiring import addresses, libraries, roles
     from shared.errors import TailTwinError
 
     try:
@@ -59,7 +59,7 @@ def examine(profile_path: Path, state: Path | None) -> list[Finding]:
         Finding("profile", "ok", f"{profile.name}; {signals.name} v{signals.version}, "
                 f"{signals.signal_count} signals in {len(signals.groups)} groups"),
     ]  # fmt: skip
-    found += [*machine(profile.compute), *program()]
+    found += [*machine(profile.compute), *program(libraries(profile))]
     if state is None:
         found.append(Finding("state folder", "warn", "not looked at", "say --state DIR"))
     else:

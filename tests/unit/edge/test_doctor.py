@@ -143,9 +143,8 @@ def test_a_state_folder_in_memory_is_refused(
     assert by_name(state_folder(state, COMPUTE, 1 << 20))["file system"].level == "fail"
 
 
-def test_a_library_that_is_missing_fails(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(checkup, "IMPORTS", ("numpy", "no_such_library"))
-    found = checkup._imports()
+def test_a_library_that_is_missing_fails() -> None:
+    found = checkup._imports(("numpy", "no_such_library"))
     assert found.level == "fail"
     assert "no_such_library" in found.said
 
@@ -183,3 +182,35 @@ def test_a_broken_profile_is_the_first_finding_and_no_trace(tmp_path: Path) -> N
     first = examine(tmp_path / "bad.toml", None)[0]
     assert (first.name, first.level) == ("profile", "fail")
     assert "nonsense" in first.said
+
+
+def test_every_kind_of_source_is_looked_at_in_its_own_way(profile: Path, tmp_path: Path) -> None:
+    (tmp_path / "there.csv").write_text("t\n")
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+        profile.write_text(
+            PROFILE
+            + f"""
+[[source]]
+kind = "csv"
+path = "there.csv"
+[[source]]
+kind = "csv"
+path = "missing.csv"
+[[source]]
+kind = "arinc429"
+port = {port}
+channels = {{ 0 = "ADR_L" }}
+[[source]]
+kind = "opcua"
+url = "opc.tcp://127.0.0.1:1/x"
+namespace = "urn:x"
+"""
+        )
+        loaded, _ = load_profile(profile)
+        found = by_name(wiring.addresses(loaded, profile.parent))
+    levels = [found[f"source {n}"].level for n in range(1, 6)]
+    assert levels == ["warn", "ok", "warn", "warn", "warn"]
+    assert "127.0.0.1:1 does not answer" in found["source 5"].said
+    assert wiring.libraries(loaded) == ("asyncua",)
