@@ -81,7 +81,8 @@ class Steady(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 
 
 class Monitor(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """An alert on a deviation (measured - predicted), smoothed; limits in the output's unit.
+    """An alert on a deviation (measured - predicted) or on an output itself, smoothed; limits in
+    the output's unit.
 
     persistence_s and clear_persistence_s count flight seconds with a prediction in steady flight.
     """
@@ -96,6 +97,9 @@ class Monitor(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     smoothing_s: NonNegative
     """Time constant of the first-order low pass."""
     direction: Literal["high", "low"] = "high"
+    on: Literal["output"] | msgspec.UnsetType = msgspec.UNSET
+    """`output`: the prediction itself is judged, as of a score that nothing measures. Unset, the
+    deviation; then it is not written either, so that older bundles keep their bytes."""
     severity: Literal["advisory", "caution", "warning"] = "advisory"
     phases: tuple[str, ...] = ()
     """Phases in which it is judged; outside them it neither arises nor clears. Empty: all."""

@@ -91,7 +91,11 @@ class Deviations:
             if not memory.is_steady(t_ns, float(step.inputs[row, column]), monitor.steady):
                 return []
         column = [x.name for x in bundle.outputs].index(monitor.output)
-        deviation = float(step.measured[row, column] - step.predicted[row, column])
+        predicted = float(step.predicted[row, column])
+        # a score has nothing that measures it
+        deviation = (
+            predicted if monitor.on == "output" else float(step.measured[row, column]) - predicted
+        )
         if math.isnan(deviation) or (monitor.phases and phase not in monitor.phases):
             return []
         smoothed = memory.smooth(t_ns, deviation, monitor.smoothing_s)
