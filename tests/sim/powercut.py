@@ -12,9 +12,9 @@ import tempfile
 import time
 import zlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from shared.errors import TailTwinError
@@ -99,20 +99,25 @@ def judge(folder: Path, cut: Cut, trace: Trace, seed: int = 0) -> list[str]:
 def run(
     seed: int, *, calls: int, generations: int = 1, synchronous: Synchronous = "full",
     modes: tuple[Mode, ...] = MODES, score: Score | None = None, full: bool = False,
+    change: Callable[[dict[str, bytes]], dict[str, bytes]] | None = None,
 ) -> Score:  # fmt: skip
     """A life of `generations`, each from an image of the one before; all cuts of each judged.
 
-    full: the outbox is at its size from the beginning, so that appends evict. Every second pair of
-    seeds seals at rest.
+    full: the outbox is at its size from the beginning, so that appends evict. change: what is done
+    to the files between a first life and the one that is cut. Every second pair of seeds seals at
+    rest.
     """
     is_sealed = seed // 2 % 2 == 1
     score = score or Score()
     start_s = time.perf_counter()
     draw = random.Random(f"cuts {seed}")
     with memory_folder() as live, memory_folder() as reboot:
-        if full:
-            filled = record(seed, live, calls=0, fill=True, is_sealed=is_sealed)
-            trace = _go_on(filled, _end(filled), seed, live, calls, synchronous)
+        if full or change:
+            before = record(seed, live, calls=0 if full else 20, fill=full, is_sealed=is_sealed)
+            cut = _end(before)
+            if change:
+                cut = replace(cut, image=change(cut.image))
+            trace = _go_on(before, cut, seed, live, calls, synchronous)
         else:
             trace = record(seed, live, calls=calls, synchronous=synchronous, is_sealed=is_sealed)
         for generation in range(generations):
