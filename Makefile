@@ -39,9 +39,11 @@ soak: $(READY) ## five healthy flights with other seeds: no alert may arise (20 
 	@for seed in 31 32 33 34 35; do \
 	  $(BIN)/tailtwin-hil run hil/scenarios/healthy.toml --seed $$seed --out var/healthy-$$seed || exit 1; done
 
-fit: $(READY) ## fit both baselines again from healthy flights (15 minutes; rewrites firmware_profiles/models)
+fit: $(READY) ## fit both baselines and the anomaly score again from healthy flights (15 minutes; rewrites firmware_profiles/models)
 	@for v in v1 v2; do $(BIN)/python -m hil.fit fit firmware_profiles/models/egt_rom_$$v.toml \
 	  --out firmware_profiles/models/egt_rom_$$v.json --cache var/cache || exit 1; done
+	@$(BIN)/python -m hil.fit.anomaly firmware_profiles/models/engine_anomaly_v1.toml \
+	  --out firmware_profiles/models/engine_anomaly_v1.json --cache var/cache
 
 edge-image: $(READY) ## what goes aboard for PROFILE=..., built twice and compared, with its bill of materials
 	@$(BIN)/python -m deploy.image --profile $(PROFILE) --twice --resolves aarch64
