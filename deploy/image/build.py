@@ -101,7 +101,9 @@ def prune(site: Path) -> None:
         if path.is_dir() and path.name in TEST_FOLDERS:
             shutil.rmtree(path)
         elif path.is_file() and (
-            path.suffix in NOT_ABOARD or path.name in UNSTABLE or path.name.startswith("test_")
+            path.suffix in NOT_ABOARD
+            or path.name in UNSTABLE
+            or path.name.startswith(("test_", "conftest."))
         ):
             path.unlink()
 
