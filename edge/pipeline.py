@@ -9,6 +9,7 @@ stops nothing (`keep_on`); there is no work per reading, only per batch.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -28,6 +29,20 @@ from shared.phases import Phase
 from shared.signals import SignalSet
 
 Watch = Callable[[Readings, npt.NDArray[np.uint8]], None]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Judged:
+    """A batch, its engineering values and its quality bytes, both of shape (n, signals)."""
+
+    readings: Readings
+    values: npt.NDArray[np.float64]
+    quality: npt.NDArray[np.uint8]
+
+    def rows(self, first: int, last: int) -> Judged:
+        """Readings [first, last) of it."""
+        part = slice(first, last)
+        return Judged(self.readings.rows(first, last), self.values[part], self.quality[part])
 
 
 class Pipeline:
@@ -62,20 +77,34 @@ class Pipeline:
         """Carry batches that arrived at `now_ns` of the flight clock through; what they raise."""
         alerts: list[Alert] = []
         for readings in batches:
-            group = readings.group.name
-            validator = self._validators[group]
-            values = validator.values(readings)
-            quality = validator.judge(readings, values, self._seen_ns)
-            quality = self._redundancy.judge(readings, values, quality, now_ns)
-            self._table.update(readings, values, quality, now_ns)
-            self.trigger = (group, int(readings.counter[-1]))
-            self._keep_on(self._recorder.add, readings, quality, now_ns)
-            self.means.add(group, values, quality)
-            self.reports.add(readings, values, quality)
-            self.snapshots.add(readings, quality)
-            if self._watch is not None:
-                self._watch(readings, quality)
-            alerts += self._exceedances.judge(
-                group, readings.t_ns, readings.counter, values, quality, phase
-            )
+            judged = self.judge(readings, now_ns)
+            self.place(judged, now_ns)
+            alerts += self.carry(judged, now_ns, phase)
         return alerts
+
+    def judge(self, readings: Readings, now_ns: int) -> Judged:
+        """A batch with its values and their quality."""
+        validator = self._validators[readings.group.name]
+        values = validator.values(readings)
+        quality = validator.judge(readings, values, self._seen_ns)
+        return Judged(readings, values, self._redundancy.judge(readings, values, quality, now_ns))
+
+    def place(self, judged: Judged, now_ns: int) -> None:
+        """Its newest reading is what the aircraft says now."""
+        readings = judged.readings
+        self._table.update(readings, judged.values, judged.quality, now_ns)
+        self.trigger = (readings.group.name, int(readings.counter[-1]))
+
+    def carry(self, judged: Judged, now_ns: int, phase: Phase) -> list[Alert]:
+        """Record it, and what it means in this phase."""
+        readings, values, quality = judged.readings, judged.values, judged.quality
+        group = readings.group.name
+        self._keep_on(self._recorder.add, readings, quality, now_ns)
+        self.means.add(group, values, quality)
+        self.reports.add(readings, values, quality)
+        self.snapshots.add(readings, quality)
+        if self._watch is not None:
+            self._watch(readings, quality)
+        return self._exceedances.judge(
+            group, readings.t_ns, readings.counter, values, quality, phase
+        )

@@ -16,6 +16,8 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+import numpy as np
+
 from edge.acquire.reading import Readings
 from edge.acquire.table import SignalTable
 from edge.chronicle import Chronicle, Moment, ReplayReport, Span, Stored
@@ -27,7 +29,7 @@ from edge.models.alerts import AlertBook
 from edge.models.snapshots import SnapshotKeeper
 from edge.outbox.store import Outbox
 from edge.periods import PeriodKeeper
-from edge.pipeline import Pipeline
+from edge.pipeline import Judged, Pipeline
 from edge.recorder import Recorder
 from edge.situation import Situation
 from edge.update.gate import Gate, GateRule
@@ -43,6 +45,7 @@ HOLE_NS = 1_000_000_000  # longer without a reading is looked at once a second â
 STALE_NS = 30_000_000_000  # â€¦ until nothing can be fresh or held any more
 JUMP_NS = 60_000_000_000  # what the report calls a jump of time
 JOURNAL_S = 3600.0  # a replay that is killed is run again: it needs no journal each second
+CHUNK_S = 5.0  # judged and recorded at once; half of the shortest block
 SAY_S = 1.0
 
 Progress = Callable[[int, float], None]
@@ -58,6 +61,8 @@ class Replay:
         """folder: where `outbox.db` is made; nothing of another replay may be in it."""
         recording = recording or Recording()
         self.signals = signals
+        self.chunk_s = LOOK_NS / 1e9 if signals.families else CHUNK_S
+        """Redundant signals of other groups are compared with what these last said."""
         self.chronicle = Chronicle(signals)
         self._table = SignalTable(signals)
         self._situation = Situation(signals, self._table)
@@ -82,27 +87,34 @@ class Replay:
             self._snapshots, self.chronicle.judged,
         )  # fmt: skip
         self._state = PhaseState(Phase.UNKNOWN, Confidence.NONE, None, None, None)
-        self._now_ns = self._look_at_ns = 0
+        self._looked_at = {signals.position[name][0].name for name in signals.roles.values()}
+        fastest_ns = min(group.period_ns for group in signals.groups)
+        self._look_every_ns = max(LOOK_NS, min(HOLE_NS, fastest_ns))
+        self._now_ns, self._look_at_ns = 0, -self._look_every_ns
         self._t_ns = self._start_ns = self._passed_ns = 0
         self._is_open = False
 
-    def run(self, batches: Iterable[list[Readings]], say: Progress = lambda *_: None) -> None:
-        """Everything of a recording, in steps of at most `LOOK_NS` of its own time each.
+    def run(self, chunks: Iterable[list[Readings]], say: Progress = lambda *_: None) -> None:
+        """Everything of a recording, in chunks of at most `chunk_s` of its own time each, and
+        each in order of time.
 
         say: told about once a second how many samples went through and the seconds of recording.
         """
         said_s = time.monotonic()
-        for batch in batches:
-            first_ns = min(int(readings.t_ns[0]) for readings in batch)
-            last_ns = max(int(readings.t_ns[-1]) for readings in batch)
-            self._go_to(first_ns)
-            self._go_on(max(0, last_ns - first_ns))
-            self._t_ns = max(first_ns, last_ns)
-            self._take(batch)
+        for batches in chunks:
+            first_ns = min(int(readings.t_ns[0]) for readings in batches)
+            last_ns = max(int(readings.t_ns[-1]) for readings in batches)
+            with self._outbox.transaction():  # a commit a chunk: nothing here must be durable
+                self._go_to(first_ns)
+                self._live([self._chunk(readings) for readings in batches], last_ns)
             if (now_s := time.monotonic()) - said_s > SAY_S:
                 said_s = now_s
                 say(self._recorder.samples, self._passed_ns / 1e9)
         self._leave()
+
+    def _chunk(self, readings: Readings) -> _Chunk:
+        judged = self._pipeline.judge(readings, self._now_ns)
+        return _Chunk(judged, readings.group.name in self._looked_at)
 
     def _go_to(self, t_ns: int) -> None:
         """The flight clock follows the recording; a hole is looked through, a jump is noted."""
@@ -110,44 +122,69 @@ class Replay:
             self._t_ns = self._start_ns = t_ns
             return
         step_ns = t_ns - self._t_ns
+        self._t_ns = t_ns
         if step_ns < 0 or step_ns > JUMP_NS:
-            self.chronicle.time_jumps.append(Span(self._t_ns, t_ns))
+            self.chronicle.time_jumps.append(Span(t_ns - step_ns, t_ns))
         if step_ns < 0:
             step_ns = LOOK_NS  # what really passed is not known
-        through_ns = min(step_ns, STALE_NS)
-        while through_ns > HOLE_NS:
-            self._go_on(HOLE_NS)
-            through_ns -= HOLE_NS
-            step_ns -= HOLE_NS
+        to_ns = self._now_ns + step_ns
+        while to_ns - self._look_at_ns > HOLE_NS and self._now_ns < to_ns - step_ns + STALE_NS:
+            self._go_on(min(HOLE_NS, to_ns - self._now_ns))
             self._look()
-        self._go_on(step_ns)
+        self._go_on(to_ns - self._now_ns)
 
     def _go_on(self, step_ns: int) -> None:
         self._now_ns += step_ns
         self._passed_ns += step_ns
 
-    def _take(self, batch: list[Readings]) -> None:
+    def _live(self, chunks: list[_Chunk], last_ns: int) -> None:
+        """Look at what came at each step, as if it came right then, and record it."""
         self._pipeline.begin_slice()
-        self._tell(self._pipeline.take(batch, self._now_ns, self._state.phase))
-        if self._now_ns - self._look_at_ns >= LOOK_NS:
-            self._look()
+        base_ns = self._now_ns - self._t_ns  # of the flight clock over the recording's time
+        while (look_ns := max(self._look_at_ns + self._look_every_ns, self._now_ns)) <= (
+            last_ns + base_ns
+        ):
+            self._place([c for c in chunks if c.is_looked_at], look_ns - base_ns, base_ns)
+            self._go_on(look_ns - self._now_ns)
+            self._t_ns = look_ns - base_ns
+            self._look(chunks)
+        self._place(chunks, last_ns, base_ns)
+        self._go_on(last_ns + base_ns - self._now_ns)
+        self._carry(chunks)
+        self._t_ns = last_ns
 
-    def _look(self) -> None:
-        """Phase, period and gate, as the daemon has them."""
+    def _place(self, chunks: list[_Chunk], t_ns: int, base_ns: int) -> None:
+        for chunk in chunks:
+            fresh = chunk.until(t_ns)
+            if fresh is not None:
+                self._pipeline.place(fresh, int(fresh.readings.t_ns[-1]) + base_ns)
+
+    def _carry(self, chunks: list[_Chunk]) -> None:
+        for chunk in chunks:
+            part = chunk.seen()
+            if part is not None:
+                self._tell(self._pipeline.carry(part, self._now_ns, self._state.phase))
+
+    def _look(self, chunks: list[_Chunk] | None = None) -> None:
+        """Phase, period and gate, as the daemon has them. chunks: what was placed, and is
+        recorded before a phase or a period ends."""
         now_ns, passed_ns = self._now_ns, self._now_ns - self._look_at_ns
         self._look_at_ns = now_ns
-        self._state = self._phases.step(now_ns, self._situation.phase_inputs(now_ns))
+        state = self._phases.step(now_ns, self._situation.phase_inputs(now_ns))
         t_ns = self._table.t_event_ns
-        for report in self._pipeline.reports.step(self._state.phase.value, t_ns):
+        transition = self._periods.machine.step(state, t_ns) if t_ns else None
+        if transition is not None or state.phase is not self._state.phase:
+            self._place(chunks or [], self._t_ns, self._now_ns - self._t_ns)
+            self._carry(chunks or [])
+        self._state = state
+        for report in self._pipeline.reports.step(state.phase.value, t_ns):
             self._report(report)
         for part in self._snapshots.step(t_ns):
             self._book.emit("report", encode(part), "snapshot/1")
-        transition = self._periods.machine.step(self._state, t_ns) if t_ns else None
         if transition is not None:
             self._turn_over(transition)
         else:
             self._periods.save_progress()
-        state = self._state
         decision = self._gate.step(
             now_ns, self._situation.gate_inputs(now_ns), state.phase, state.confidence,
             state.contradictions,
@@ -219,6 +256,27 @@ class Replay:
 
     def _now(self) -> Now:
         return Now(self._periods.id, self._table.t_event_ns, self._state.phase.value)
+
+
+class _Chunk:
+    """A judged batch: `placed` of its readings are in the table, `carried` are recorded.
+
+    is_looked_at: phase or gate look at its group."""
+
+    def __init__(self, judged: Judged, is_looked_at: bool) -> None:
+        self._judged, self.is_looked_at = judged, is_looked_at
+        self._placed = self._carried = 0
+
+    def until(self, t_ns: int) -> Judged | None:
+        """Readings that were not placed yet, up to `t_ns` of the recording."""
+        first = self._placed
+        self._placed = int(np.searchsorted(self._judged.readings.t_ns, t_ns, "right"))
+        return self._judged.rows(first, self._placed) if first < self._placed else None
+
+    def seen(self) -> Judged | None:
+        """Readings that were placed and are not recorded yet."""
+        first, self._carried = self._carried, self._placed
+        return self._judged.rows(first, self._placed) if first < self._placed else None
 
 
 def _die(error: Corrupt) -> None:

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from edge.acquire.table import SignalTable
+import numpy as np
+
+from edge.acquire.table import UNSEEN, SignalTable
 from edge.flight.phase import PhaseInputs
 from edge.update.gate import GATE_ROLES, GateInputs, Observation
 from shared.quality import Quality, Reason, code
@@ -23,63 +25,81 @@ DISCRETES = frozenset(
 PHASE_NUMBERS = ("altitude_ft", "airspeed_kt", "ground_speed_kt", "vertical_speed_fpm",
                  "radio_height_ft", *(f"n{s}_{n}" for s in (1, 2) for n in ENGINES))  # fmt: skip
 PHASE_FLAGS = ("wow_left", "wow_right", "on_ground")
+BAD_RANGE = code(Quality.BAD, Reason.RANGE)
+BAD_STALE = code(Quality.BAD, Reason.STALE)
 
 
 class Situation:
-    """Reads roles from the table."""
+    """Reads roles from the table, all of them at once."""
 
     def __init__(self, signals: SignalSet, table: SignalTable) -> None:
         self._table = table
-        self._names = signals.roles
+        bound = signals.roles
         self._true_raw = {
             role: 0.0 if signals.signal(name).true_is == "low" else 1.0
-            for role, name in signals.roles.items()
+            for role, name in bound.items()
             if role in DISCRETES
         }
         self.age_max_ns = {
             role: signals.position[name][0].age_max_ns(signals.signal(name))
-            for role, name in signals.roles.items()
+            for role, name in bound.items()
         }
-        bound = signals.roles
+        self._roles = tuple(bound)
+        self._at = np.array([table.index[name] for name in bound.values()], np.intp)
+        self._redundant = [
+            (i, name) for i, name in enumerate(bound.values()) if name in signals.families
+        ]
         self._numbers = [role for role in PHASE_NUMBERS if role in bound]
         self._flags = [role for role in PHASE_FLAGS if role in bound]
         self._for_gate = [role for role in GATE_ROLES if role in bound]
-        self._has_speed = "airspeed_kt" in bound or "ground_speed_kt" in bound
         self._engines = tuple(n for n in ENGINES if f"n1_{n}" in bound or f"n2_{n}" in bound)
+        self._has_speed = "airspeed_kt" in bound or "ground_speed_kt" in bound
 
     def phase_inputs(self, now_ns: int) -> PhaseInputs:
         """As of `now_ns` of the flight clock."""
-        seen: dict[str, Any] = {role: self._value(role, now_ns) for role in self._numbers}
-        flags: dict[str, Any] = {role: self._is_true(role, now_ns) for role in self._flags}
-        unpowered = tuple(n for n in self._engines if self._is_unpowered(n, seen, now_ns))
+        seen = self._observe(now_ns)
+        numbers: dict[str, Any] = {role: seen[role].value for role in self._numbers}
+        flags: dict[str, Any] = {role: _is_true(seen[role]) for role in self._flags}
         return PhaseInputs(
-            **seen, **flags, engines=self._engines, unpowered=unpowered, has_speed=self._has_speed
-        )
+            **numbers, **flags, engines=self._engines,
+            unpowered=tuple(n for n in self._engines if _is_unpowered(n, seen)),
+            has_speed=self._has_speed,
+        )  # fmt: skip
 
     def gate_inputs(self, now_ns: int) -> GateInputs:
         """As of `now_ns` of the flight clock; discretes as 1 for true."""
-        return GateInputs(**{role: self._observation(role, now_ns) for role in self._for_gate})
+        seen = self._observe(now_ns)
+        return GateInputs(**{role: seen[role] for role in self._for_gate})
 
-    def _observation(self, role: str, now_ns: int) -> Observation:
-        seen = self._table.observe(self._names[role], now_ns)
-        if role not in DISCRETES or seen.value is None:
-            return Observation(seen.value, seen.quality, seen.age_ns)
-        if seen.value not in (0.0, 1.0):
-            return Observation(None, code(Quality.BAD, Reason.RANGE), seen.age_ns)
-        return Observation(float(seen.value == self._true_raw[role]), seen.quality, seen.age_ns)
+    def _observe(self, now_ns: int) -> dict[str, Observation]:
+        """Every bound role; discretes as 1 for true."""
+        values, qualities, ages, fresh = self._table.read(self._at, now_ns)
+        seen = {}
+        for i, role in enumerate(self._roles):
+            quality = qualities[i] if fresh[i] else BAD_STALE
+            seen[role] = self._sense(role, values[i] if quality == 0 else None, quality, ages[i])
+        for i, name in self._redundant:
+            instead = self._table.observe(name, now_ns)
+            role = self._roles[i]
+            seen[role] = self._sense(role, instead.value, instead.quality, instead.age_ns)
+        return seen
 
-    def _value(self, role: str, now_ns: int) -> float | None:
-        return self._table.observe(self._names[role], now_ns).value
+    def _sense(self, role: str, value: float | None, quality: int, age_ns: int) -> Observation:
+        """A discrete as 1 for what the role says; what is neither 0 nor 1 is bad."""
+        if value is None or (true_raw := self._true_raw.get(role)) is None:
+            return Observation(value, quality, min(age_ns, UNSEEN.age_ns))
+        if value not in (0.0, 1.0):
+            return Observation(None, BAD_RANGE, age_ns)
+        return Observation(1.0 if value == true_raw else 0.0, quality, age_ns)
 
-    def _is_true(self, role: str, now_ns: int) -> bool | None:
-        value = self._value(role, now_ns) if role in self._names else None
-        return value == self._true_raw[role] if value in (0.0, 1.0) else None
 
-    def _is_unpowered(self, engine: int, seen: dict[str, float | None], now_ns: int) -> bool:
-        """The core's speed says no_data, freshly, and its EEC is seen to be without power."""
-        role = f"n2_{engine}"
-        if role not in seen or seen[role] is not None:
-            return False
-        if not self._table.observe(self._names[role], now_ns).is_no_data:
-            return False
-        return self._is_true(f"eec_power_{engine}", now_ns) is False
+def _is_true(seen: Observation) -> bool | None:
+    return None if seen.value is None else seen.value == 1.0
+
+
+def _is_unpowered(engine: int, seen: dict[str, Observation]) -> bool:
+    """The core's speed says no_data, freshly, and its EEC is seen to be without power."""
+    core, eec = seen.get(f"n2_{engine}"), seen.get(f"eec_power_{engine}")
+    if core is None or eec is None or core.quality & 3 != Quality.NO_DATA:
+        return False
+    return eec.value == 0.0

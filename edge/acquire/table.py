@@ -115,6 +115,17 @@ class SignalTable:
         )
         return fresh
 
+    def read(
+        self, at: npt.NDArray[np.intp], now_ns: int
+    ) -> tuple[list[float], list[int], list[int], list[bool]]:
+        """Value, quality, age in ns and freshness of the signals at these positions, at once.
+
+        What `observe` says of each, without its redundant ones; a value counts only where the
+        quality is good and the signal fresh."""
+        age = np.minimum(now_ns - self.arrival_ns[at], UNSEEN.age_ns) + self._latency_ns[at]
+        fresh = age <= self._age_max_ns[at]
+        return self.value[at].tolist(), self.quality[at].tolist(), age.tolist(), fresh.tolist()
+
     def observe(self, name: str, now_ns: int) -> Observation:
         """One signal as of `now_ns`; of redundant ones the first, by priority, that is usable."""
         seen = self._observe(name, now_ns)

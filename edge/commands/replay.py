@@ -68,7 +68,7 @@ def _run(args: argparse.Namespace) -> int:
 
     from edge.acquire.csvfile import CsvSource
     from edge.acquire.csvtable import TimeColumn
-    from edge.replay import LOOK_NS, Replay
+    from edge.replay import Replay
     from edge.replay_table import table
     from shared.log import setup
 
@@ -90,7 +90,7 @@ def _run(args: argparse.Namespace) -> int:
         )  # fmt: skip
         stack.callback(replay.close)
         start_s = time.monotonic()
-        replay.run(source.slices(LOOK_NS / 1e9), _progress())
+        replay.run(source.slices(replay.chunk_s), _progress())
         elapsed_s = max(time.monotonic() - start_s, 1e-6)
         report = replay.report(args.file.name, elapsed_s, source.refused, source.problems)
     if not report.samples:
