@@ -151,6 +151,18 @@ def test_lost_sync_is_found_again_and_time_goes_on(
     assert once.counter[-1] == 127
 
 
+def test_a_long_damage_costs_what_it_covers_and_time_goes_on(
+    tmp_path: Path, signals: SignalSet
+) -> None:
+    data = bytearray(bus.unpacked(filled(signals)))
+    data[20 * 128 : 31 * 128] = np.random.default_rng(2).bytes(11 * 128)
+    found, refused = played(tmp_path, signals, bytes(data))
+    assert refused == {"lost sync": 1, "subframe": 12}  # the one before may have been cut short
+    once = found["once"]
+    assert once.counter.tolist() == [*range(19), *range(31, 128)]
+    assert np.array_equal(once.raw[:, 0], 1 + once.counter % 90)
+
+
 def test_bits_that_slip_in_a_packed_recording_are_no_data(
     tmp_path: Path, signals: SignalSet
 ) -> None:
