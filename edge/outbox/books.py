@@ -179,17 +179,18 @@ class Books:
 
     # -- thinning
 
-    def thin(self, count_max: int) -> int:
-        """Replace up to `count_max` blocks by thinner ones; how many were.
+    def thin(self, count: int) -> int:
+        """Replace `count` blocks by thinner ones; how many were.
 
-        Of the stream whose rate is highest by now, its oldest ones.
+        Of the stream whose rate is highest by now among those that have so many, its oldest ones:
+        one drop record names them all.
         """
-        stream = self._next_to_thin()
+        stream = self._next_to_thin(count)
         if stream is None:
             return 0
         key = (stream.epoch, stream.name)
         gone: list[Candidate] = []
-        for candidate in rows.pending(self._db, stream, self._from(stream), count_max):
+        for candidate in rows.pending(self._db, stream, self._from(stream), count):
             self._thin_from[key] = candidate.seq + 1
             if self._replace(stream, candidate):
                 gone.append(candidate)
@@ -197,7 +198,7 @@ class Books:
         self.thinned += len(gone)
         return len(gone)
 
-    def _next_to_thin(self) -> Stream | None:
+    def _next_to_thin(self, count: int) -> Stream | None:
         """A diverged epoch is left alone: the ground may hold other bytes under its names."""
         names = {stream.name for stream in self.streams.of_epoch(self.epoch)}
         best, best_hz, learned = None, 2 * thinning.RATE_MIN_HZ, 0
@@ -207,8 +208,8 @@ class Books:
                 continue
             if into not in names and len(names) >= STREAMS_MAX:
                 continue
-            first = rows.pending(self._db, stream, self._from(stream), 1)
-            if not first:
+            first = rows.pending(self._db, stream, self._from(stream), count)
+            if len(first) < count:
                 continue
             if stream.name not in self._rates_hz:
                 if learned == RATES_LEARNED:

@@ -53,7 +53,9 @@ FULL_PAGES = 64  # freed after a full disk
 THIN_SHARE, THINNED_SHARE, KEEP_SHARE = 0.86, 0.85, 0.93
 """`maintain` thins from above the first down to the second, so that a drop record names several;
 it evicts above the third."""
-THIN_RECORDS = 4  # in one `maintain`, which shares the thread with the tick: 2 ms of CPU, p99 5 ms
+THIN_RECORDS = 8
+"""In one `maintain`, which shares the thread with the tick: 4 ms of CPU, p99 9 ms (bench/retention.py).
+Fewer make drop records dearer than what is thinned."""
 
 
 class Outbox:

@@ -25,6 +25,8 @@ from shared.messages import MANIFEST_BYTES_MAX, Manifest, decode
 from shared.phases import Phase
 from shared.quality import Quality
 from shared.signals import parse_signal_set
+from tests.unit.edge.outbox.blocks import block as noisy_block
+from tests.unit.edge.outbox.blocks import put_block
 
 SET = b"""
 name = "one"
@@ -405,3 +407,31 @@ clear = 5.0
     )
     text = text.replace(b'airframe = "T"\n', b'airframe = "T"\n[roles]\nground_speed_kt = "GS"\n')
     assert bulk_groups(parse_signal_set(text, "t")) == {"air"}
+
+
+def test_a_manifest_counts_what_was_recorded_and_not_what_it_was_thinned_into(rig: Rig) -> None:
+    put_block(rig.outbox, noisy_block("air", 10), flight=rig.periods.id)
+    with rig.outbox.transaction():
+        assert rig.outbox._books.thin(1) == 1
+    machine = rig.periods.machine
+    machine.step(state(Phase.PARKED), 2 * S)
+    transition = machine.step(state(Phase.TAXI_OUT), 2 * S)
+    assert transition is not None
+    manifest = rig.periods.close(transition, [])
+    assert [(p.stream, p.low, p.high) for p in manifest.parts if p.stream != "audit"] == [
+        ("block-air", 0, 1), ("drop", 0, 1),
+    ]  # fmt: skip
+    (thinned,) = rig.records("block")
+    assert (thinned.stream, thinned.flight) == ("thin2-air", manifest.flight)
+
+
+def test_a_second_without_readings_writes_nothing(rig: Rig) -> None:
+    rig.add(0, 10, 0.0)
+    assert rig.recorder.journal(1 * S)
+    before = rig.outbox._db.total_changes()
+    for second in range(2, 6):
+        assert rig.recorder.journal(second * S)
+    assert rig.outbox._db.total_changes() == before
+    rig.add(10, 10, 6.0)
+    assert rig.recorder.journal(7 * S)
+    assert rig.outbox._db.total_changes() == before + 1, "the entry, and no tally"
