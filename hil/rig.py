@@ -132,12 +132,12 @@ class Rig:
             self._lock.close()
 
     def first_targets(self) -> list[str]:
-        return [self.targets[self.scenario.bundle]]
+        return [self.targets[name] for name in (self.scenario.bundle, *self.scenario.beside)]
 
     def bundle_names(self) -> list[str]:
-        """The first one and those that are offered, each once."""
+        """Those of the first set and those that are offered, each once."""
         offered = [event.bundle for event in self.scenario.event if event.bundle]
-        return list(dict.fromkeys([self.scenario.bundle, *offered]))
+        return list(dict.fromkeys([self.scenario.bundle, *self.scenario.beside, *offered]))
 
     async def edge_once(self, command: str, *rest: str) -> str:
         """Run one short command of the edge on its state folder."""

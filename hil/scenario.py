@@ -92,6 +92,8 @@ class Scenario(_Strict, frozen=True, kw_only=True):
     tail: Tail
     signal_set: str = "b737_bench"
     bundle: str = "egt_rom_v1"
+    beside: tuple[str, ...] = ()
+    """Bundles that are in the first set beside it."""
     air_bytes_per_s: int = 4000
     parked_s: float = 240.0
     """Flight seconds on the stand after landing before the bench may stop."""

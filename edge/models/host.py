@@ -201,8 +201,16 @@ class ModelHost:
                 pause_s = self._times.pause_first_s
             self._restarts += 1
             event("worker.down", why=self._last_failure, pause_s=pause_s)
-            await asyncio.sleep(pause_s)
+            await self._pause(pause_s)
             pause_s = min(2 * pause_s, self._times.pause_max_s)
+
+    async def _pause(self, pause_s: float) -> None:
+        """Wait, and beat meanwhile: waiting is no hang."""
+        loop = asyncio.get_running_loop()
+        end = loop.time() + pause_s
+        while (left := end - loop.time()) > 0:
+            self._beat()
+            await asyncio.sleep(min(left, BEAT_S))
 
     async def load(self, bundles: Sequence[tuple[Path, str]]) -> str:
         """Replace the live set by these (path, sha-256 in hex); the reason why not, or empty.
