@@ -59,9 +59,11 @@ def examine(model: Model) -> Examination:
     rounding, found = _rounding(model)
     if found:
         return Examination(tuple(found))
-    compiled = compile_dynamics(
-        moving, [x.name for x in model.inputs], [x.name for x in model.outputs]
-    )
+    names = [x.name for x in model.inputs], [x.name for x in model.outputs]
+    try:
+        compiled = compile_dynamics(moving, *names)
+    except Rejected as error:
+        return Examination((from_rejected("value", error),))
     found = _sizes(compiled)
     if found:
         return Examination(tuple(found))
