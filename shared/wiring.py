@@ -37,6 +37,14 @@ class Arinc429(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     """What SSM 00, 01, 10, 11 mean here; default: by `kind`, as the specification says."""
 
 
+class LowBits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Bits of another word of the same subframe that continue a value downwards."""
+
+    word: Annotated[int, Meta(ge=2, le=1024)]
+    lsb: Annotated[int, Meta(ge=1, le=12)] = 1
+    msb: Annotated[int, Meta(ge=1, le=12)] = 12
+
+
 class Arinc717(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Where in an ARINC 717 frame. Several words of one subframe are several samples."""
 
@@ -50,6 +58,8 @@ class Arinc717(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     msb: Annotated[int, Meta(ge=1, le=12)] = 12
     signed: bool = False
     """Two's complement."""
+    low: tuple[LowBits, ...] = ()
+    """Of a value of more than 12 bits: the rest of it, most significant first."""
 
 
 class OpcUa(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -84,4 +94,9 @@ def check_arinc717(wire: Arinc717, encoding: str, key: str, need: Need) -> None:
          "no subframes, or one twice", key, "of 1 to 4")  # fmt: skip
     need(wire.lsb <= wire.msb, "lsb above msb", key, "bit numbers of the word, 1 to 12")
     need(encoding in ("int", "enum"), f"encoding {encoding}", key, "a word holds an int or an enum")
+    need(all(part.lsb <= part.msb for part in wire.low), "lsb above msb", f"{key}: low", "1 to 12")
+    need(not wire.low or len(wire.words) == 1, "several words with low bits", key,
+         "one sample a subframe")  # fmt: skip
+    bits = wire.msb - wire.lsb + 1 + sum(part.msb - part.lsb + 1 for part in wire.low)
+    need(bits <= 32, f"{bits} bits", key, "at most 32")
     need(not (wire.signed and wire.kind != "bnr"), "only bnr can be signed", key, "leave it out")

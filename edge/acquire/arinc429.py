@@ -42,8 +42,8 @@ _STATUS: Final = {
     "normal": STATUS_NORMAL, "plus": STATUS_NORMAL, "minus": STATUS_NORMAL,
     "no_data": STATUS_NO_DATA, "failure": STATUS_FAILURE, "test": STATUS_TEST,
 }  # fmt: skip
-_NIBBLES: Final = np.arange(0, 20, 4)
-_TENS: Final = 10 ** np.arange(5)
+_NIBBLES: Final = np.arange(0, 32, 4)
+_TENS: Final = 10 ** np.arange(8)
 Ints = npt.NDArray[np.int64]
 Words = npt.NDArray[np.void]
 

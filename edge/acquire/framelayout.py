@@ -92,7 +92,8 @@ class GroupLayout:
         seconds = np.arange(CYCLE_S)
         filled = np.zeros(CYCLE_S * self._per_s // self._period_s, bool)
         for _, _, signal, wire in self._fields:
-            self._refuse(max(wire.words) > self._width, f"{signal.name}: no word {max(wire.words)}",
+            last = max(*wire.words, *(part.word for part in wire.low), 0)
+            self._refuse(last > self._width, f"{signal.name}: no word {last}",
                          f"words 2 to {self._width}")  # fmt: skip
             self._refuse(wire.frame and not has_frames, f"{signal.name}: frame without a counter",
                          "say where the frame counter is, in the source")  # fmt: skip
@@ -145,7 +146,7 @@ class GroupLayout:
             here = self._holds(wire, numbers, frames)
             for word in wire.words:
                 row = np.searchsorted(index, self._row(numbers[here], word))
-                raw[row, place], status[row, position] = _value(words[here, word - 1], wire)
+                raw[row, place], status[row, position] = _value(words[here], word - 1, wire)
         spoken = (status != STATUS_ABSENT).any(axis=1)
         if not spoken.any():
             return None
@@ -161,9 +162,13 @@ class GroupLayout:
         return (numbers[:, None] * self._per_s + np.arange(self._per_s)).ravel()
 
 
-def _value(words: Ints, wire: Arinc717) -> tuple[Ints, npt.NDArray[np.uint8]]:
+def _value(words: Ints, at: int, wire: Arinc717) -> tuple[Ints, npt.NDArray[np.uint8]]:
+    """words: [n, words of a subframe]; at: the word, or that of the highest bits, from 0."""
     bits = wire.msb - wire.lsb + 1
-    raw = (words >> (wire.lsb - 1)) & ((1 << bits) - 1)
+    raw = _bits(words[:, at], wire.lsb, wire.msb)
+    for part in wire.low:
+        bits += part.msb - part.lsb + 1
+        raw = raw << (part.msb - part.lsb + 1) | _bits(words[:, part.word - 1], part.lsb, part.msb)
     status = np.full(len(raw), STATUS_NORMAL, np.uint8)
     if wire.kind == "bcd":
         raw, bad = decimal(raw)
@@ -171,3 +176,8 @@ def _value(words: Ints, wire: Arinc717) -> tuple[Ints, npt.NDArray[np.uint8]]:
     elif wire.signed:
         raw = (raw ^ (1 << bits - 1)) - (1 << bits - 1)
     return raw, status
+
+
+def _bits(words: Ints, lsb: int, msb: int) -> Ints:
+    found: Ints = (words >> (lsb - 1)) & ((1 << (msb - lsb + 1)) - 1)
+    return found

@@ -39,13 +39,19 @@ def held_in(wire: Arinc717, subframes: int) -> Ints:
 def place(frames: Ints, wire: Arinc717, raw: Ints) -> None:
     """Put raw values [held subframes, words of a subframe] where a signal has its place."""
     where = held_in(wire, len(frames))
-    bits = wire.msb - wire.lsb + 1
-    mask = (1 << bits) - 1
     if wire.kind == "bcd":
-        raw = raw % 10 | raw // 10 % 10 << 4 | raw // 100 % 10 << 8
+        raw = np.array([raw // 10**k % 10 << 4 * k for k in range(8)]).sum(axis=0)
+    for part in reversed(wire.low):
+        _put(frames, where, part.word, part.lsb, part.msb, raw[:, 0])
+        raw = raw >> part.msb - part.lsb + 1
     for k, word in enumerate(wire.words):
-        kept = frames[where, word - 1] & ~(mask << wire.lsb - 1)
-        frames[where, word - 1] = kept | (raw[:, k] & mask) << wire.lsb - 1
+        _put(frames, where, word, wire.lsb, wire.msb, raw[:, k])
+
+
+def _put(frames: Ints, where: Ints, word: int, lsb: int, msb: int, value: Ints) -> None:
+    mask = (1 << msb - lsb + 1) - 1
+    kept = frames[where, word - 1] & ~(mask << lsb - 1)
+    frames[where, word - 1] = kept | (value & mask) << lsb - 1
 
 
 def count_frames(frames: Ints, word: int, subframe: int = 1) -> None:

@@ -59,11 +59,9 @@ def examine(model: Model) -> Examination:
     rounding, found = _rounding(model)
     if found:
         return Examination(tuple(found))
-    names = [x.name for x in model.inputs], [x.name for x in model.outputs]
-    try:
-        compiled = compile_dynamics(moving, *names)
-    except Rejected as error:
-        return Examination((from_rejected("value", error),))
+    compiled = compile_dynamics(
+        moving, [x.name for x in model.inputs], [x.name for x in model.outputs]
+    )
     found = _sizes(compiled)
     if found:
         return Examination(tuple(found))

@@ -13,7 +13,7 @@ from edge.acquire.framelayout import GroupLayout
 from edge.acquire.framesync import FrameSync
 from hil.bus import arinc717 as bus
 from shared.signals import Group, Signal
-from shared.wiring import Arinc717
+from shared.wiring import Arinc717, LowBits
 
 RATE = 64
 
@@ -87,4 +87,23 @@ def test_a_layout_gives_back_what_was_placed(data: st.DataObject) -> None:
     raw = np.array([[data.draw(st.integers(low, high)) for _ in words] for _ in range(8)])
     bus.place(frames, wire, raw)
     out = layout.rows(np.arange(8), np.full(8, -1), frames, 0, True)
+    assert out is not None and out.raw[:, 0].tolist() == raw.ravel().tolist()
+
+
+@given(st.data(), st.booleans())
+def test_a_value_of_several_words_is_put_together(data: st.DataObject, signed: bool) -> None:
+    low = []
+    for word in data.draw(st.lists(st.integers(10, 20), max_size=2, unique=True)):
+        lsb = data.draw(st.integers(1, 12))
+        msb = data.draw(st.integers(lsb, min(12, lsb + 9)))
+        low.append(LowBits(word=word, lsb=lsb, msb=msb))
+    wire = Arinc717(words=(5,), lsb=1, msb=12, signed=signed, low=tuple(low))
+    bits = 12 + sum(part.msb - part.lsb + 1 for part in low)
+    most = 1 << bits - signed
+    signal = Signal(name="X", unit="1", arinc717=wire)
+    layout = GroupLayout(0, Group(name="g", rate_hz=1, signal=(signal,)), RATE, False)
+    frames = bus.empty(6, RATE, filler=0xFFF)
+    raw = np.array([[data.draw(st.integers(-most if signed else 0, most - 1))] for _ in range(6)])
+    bus.place(frames, wire, raw)
+    out = layout.rows(np.arange(6), np.full(6, -1), frames, 0, True)
     assert out is not None and out.raw[:, 0].tolist() == raw.ravel().tolist()
