@@ -20,6 +20,7 @@ from shared.errors import Rejected
 
 TEXT_MAX, DEPTH_MAX, EXPONENT_MAX = 64, 8, 12
 BASE = ("kg", "m", "s", "A", "K", "mol", "cd")
+POWER_MAX, DIGITS_MAX = 99, 90  # of a dimension, and of a factor: 1e-90 to 1e90
 FACTOR_TOLERANCE = 1e-9  # relative; factors are products of a few floats
 
 Dimension = tuple[Fraction, ...]
@@ -60,16 +61,17 @@ class Unit:
 
     def __mul__(self, other: Unit) -> Unit:
         dimension = tuple(a + b for a, b in zip(self.dimension, other.dimension, strict=True))
-        return Unit(_joined(self.text, ".", other.text), dimension, self.factor * other.factor)
+        return _made(_joined(self.text, ".", other.text), dimension, self.factor * other.factor)
 
     def __truediv__(self, other: Unit) -> Unit:
         dimension = tuple(a - b for a, b in zip(self.dimension, other.dimension, strict=True))
-        return Unit(_joined(self.text, "/", other.text), dimension, self.factor / other.factor)
+        return _made(_joined(self.text, "/", other.text), dimension, self.factor / other.factor)
 
     def __pow__(self, exponent: Fraction) -> Unit:
         dimension = tuple(a * exponent for a in self.dimension)
         text = f"{_grouped(self.text)}^{exponent}" if self.text != "1" else "1"
-        return Unit(text, dimension, self.factor ** float(exponent))
+        digits = float(exponent) * math.log10(self.factor)
+        return _made(text, dimension, 10.0**digits if abs(digits) < DIGITS_MAX else math.inf)
 
     @property
     def amount(self) -> Unit:
@@ -87,6 +89,18 @@ class Unit:
             if power
         ]
         return ".".join(parts) or "1"
+
+
+def _made(text: str, dimension: Dimension, factor: float) -> Unit:
+    """A unit made of others; Rejected when it is beyond any size, so that every one is bounded."""
+    powers_fit = all(abs(x) <= POWER_MAX and x.denominator <= POWER_MAX for x in dimension)
+    if not powers_fit or not 10.0**-DIGITS_MAX < factor < 10.0**DIGITS_MAX:
+        raise Rejected(f"a unit such as {text[:TEXT_MAX]} is beyond any size", "units")
+    made = Unit(text, dimension, factor)
+    if len(text) <= TEXT_MAX:
+        return made
+    scale = "" if made.matches(1.0) else f"{factor:.6g} "
+    return Unit(scale + made.base_text, dimension, factor)
 
 
 def _joined(left: str, sign: str, right: str) -> str:
@@ -178,11 +192,12 @@ def parse_unit(text: str, where: str = "unit") -> Unit:
     if not tokens or "".join(tokens) != text:
         raise Rejected(f"{text!r} is not a unit", where, "write it in UCUM, such as m/s or mA.h")
     reader = _Reader(tokens, text, where)
-    unit = reader.term(0)
+    try:
+        unit = reader.term(0)
+    except Rejected as error:
+        raise Rejected(error.what, where, error.remedy) from None
     if reader.at < len(tokens):
         raise Rejected(f"{text!r}: {tokens[reader.at]!r} follows nothing", where)
-    if not 1e-60 < unit.factor < 1e60:
-        raise Rejected(f"{text!r} is beyond any size", where)
     return Unit(text, unit.dimension, unit.factor)
 
 

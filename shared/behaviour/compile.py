@@ -22,6 +22,7 @@ from onnx import TensorProto, helper, numpy_helper
 from shared.behaviour.dynamics import Dynamics
 from shared.behaviour.kinds import LookupTable
 from shared.behaviour.model import TableDynamics
+from shared.errors import Rejected
 
 OPSET, IR_VERSION = 21, 10
 
@@ -154,7 +155,15 @@ def compile_model(table: LookupTable, inputs: Sequence[str], outputs: Sequence[s
 
 
 def compile_dynamics(moving: Dynamics, inputs: Sequence[str], outputs: Sequence[str]) -> Compiled:
-    """The graph of one step: `inputs` and each state tensor, to `outputs` and `NAME.next`."""
+    """The graph of one step: `inputs` and each state tensor, to `outputs` and `NAME.next`.
+
+    Rejected where a constant is beyond float32.
+    """
+    with np.errstate(all="ignore"):  # of constants; looked at below
+        return _compile(moving, inputs, outputs)
+
+
+def _compile(moving: Dynamics, inputs: Sequence[str], outputs: Sequence[str]) -> Compiled:
     count = moving.instances
     graph = _Graph(count, tidy=moving.kind != "lookup-table")
     whole = graph.port("inputs", len(inputs))
@@ -168,6 +177,9 @@ def compile_dynamics(moving: Dynamics, inputs: Sequence[str], outputs: Sequence[
     given = {"outputs": len(outputs)} | {f"{k}.next": w for k, w in widths.items()}
     if graph.tidy:
         graph.prune(given)
+    if not all(np.isfinite(numpy_helper.to_array(x)).all() for x in graph.initializers):
+        what = "a constant of the model is beyond what float32 holds"
+        raise Rejected(what, "behaviour", "bring its parameters to like size")
     proto = helper.make_graph(
         graph.nodes,
         moving.kind,

@@ -10,12 +10,13 @@ goes on, so that an author sees all of them.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from fractions import Fraction
 
 from shared.behaviour.faults import Fault, Kind
 from shared.behaviour.grammar import Binary, Call, Name, Negated, Node, Number
-from shared.units import CELSIUS, KELVIN, ONE, SECOND, Unit
+from shared.errors import Rejected
+from shared.units import BASE, CELSIUS, KELVIN, ONE, SECOND, TEXT_MAX, Unit
 
 _PLAIN_ARGUMENT = ("exp", "log", "sin", "cos", "tanh")
 _RANK = {"+": 1, "-": 1, "*": 2, "/": 2, "^": 4}
@@ -96,7 +97,14 @@ class UnitCheck:
         left, right = self._amount(node.left, left, node), self._amount(node.right, right, node)
         if left is None or right is None:
             return None
-        return left * right if node.sign == "*" else left / right
+        return self._made(node, lambda: left * right if node.sign == "*" else left / right)
+
+    def _made(self, node: Node, make: Callable[[], Unit]) -> Unit | None:
+        try:
+            return make()
+        except Rejected as error:
+            self._fault("unit", node, f"{render(node)[:TEXT_MAX]}: {error.what}")
+            return None
 
     def expect(self, node: Node, wanted: Unit, what: str) -> None:
         """`node` has the unit `wanted`, which `what` asks for."""
@@ -113,8 +121,8 @@ class UnitCheck:
         text = f"{what}, is {wanted.text}; the right side is {found.text}"
         if found.dimension != wanted.dimension:
             text += f", that is {found.base_text} where {wanted.base_text} belongs"
-            only_time = (wanted / found).dimension
-            if all(x == 0 for i, x in enumerate(only_time) if i != 2) and kind == "unit":
+            pairs = zip(BASE, found.dimension, wanted.dimension, strict=True)
+            if kind == "unit" and all(a == b for name, a, b in pairs if name != "s"):
                 kind, text = "time unit", text + ": they differ by a time"
         elif not found.matches(wanted.factor):
             text += f", {found.factor / wanted.factor:.6g} times as large a unit"
@@ -201,7 +209,7 @@ class UnitCheck:
             text = f"{render(node)}: {render(node.left)} in {base.text} to a power that varies"
             self._fault("argument", node, text, "write the exponent as a number, at most 12")
             return None
-        return base**power
+        return self._made(node, lambda: base**power)
 
     def _call(self, node: Call) -> Unit | None:
         units = [self.unit(x) for x in node.arguments]
@@ -218,7 +226,7 @@ class UnitCheck:
         if node.function == "abs" or first is None:
             return first
         if node.function == "sqrt":
-            return first ** Fraction(1, 2)
+            return self._made(node, lambda: first ** Fraction(1, 2))
         assert node.function in _PLAIN_ARGUMENT, node
         if not first.is_number:
             text = f"{render(node)}: {node.function} of {render(node.arguments[0])}"

@@ -45,7 +45,7 @@ class Examination(msgspec.Struct, frozen=True):
 
 
 def examine(model: Model) -> Examination:
-    """Units and names, then the step, then rounding, then size: each only if what is before holds."""
+    """Units and names, the step, the size, rounding: each only if what is before holds."""
     found = faults(model)
     if found:
         return Examination(tuple(found))
@@ -56,13 +56,15 @@ def examine(model: Model) -> Examination:
         return Examination((from_rejected("value", error),))
     if found:
         return Examination(tuple(found))
-    rounding, found = _rounding(model)
+    names = [x.name for x in model.inputs], [x.name for x in model.outputs]
+    try:
+        compiled = compile_dynamics(moving, *names)
+    except Rejected as error:
+        return Examination((from_rejected("value", error),))
+    found = _sizes(compiled)
     if found:
         return Examination(tuple(found))
-    compiled = compile_dynamics(
-        moving, [x.name for x in model.inputs], [x.name for x in model.outputs]
-    )
-    found = _sizes(compiled)
+    rounding, found = _rounding(model)
     if found:
         return Examination(tuple(found))
     widths = {name: first.shape[1] for name, first in moving.initial.items()}

@@ -259,6 +259,58 @@ def test_any_text_parses_or_is_refused_with_its_place(text: str) -> None:
     assert place.startswith("here, column ") or len(text) > 512
 
 
+words = st.sampled_from(
+    [*"+-*/^(),=[]", "x", "y", "a", "u", "dx/dt =", "y =", "z =", "0", "1e300", "25", "12", "[Cel]",
+     "[K]", "[mA.h]", "[Ym12]", *FUNCTIONS]
+)  # fmt: skip
+sentences = st.lists(st.lists(words, max_size=14).map(" ".join), max_size=5)
+
+
+@settings(max_examples=200, deadline=None)
+@given(sentences, st.sampled_from(["1", "K", "Cel", "Ym", "mA.h", "[lb_av]6"]))
+def test_any_equations_are_examined_without_a_crash(texts: list[str], unit: str) -> None:
+    """Random words of the grammar: faults or a graph, and faults that stay short."""
+    kind = DifferentialEquation(
+        states=(state("x", unit, -1, 1, 0.5),), parameters={"a": number(0.0, "V")},
+        equations=tuple(texts),
+    )  # fmt: skip
+    found = examine(Model(kind, (port("u", unit),), (port("y", unit),), 1.0))
+    assert (found.compiled is None) == bool(found.faults)
+    assert all(len(str(x)) < 3000 for x in found.faults)
+
+
+@settings(max_examples=15, deadline=None)
+@given(expressions, expressions)
+def test_any_model_is_accepted_or_refused_and_an_accepted_one_plays(right: Node, out: Node) -> None:
+    """Powers of powers, roots of negatives, quotients by zero: `b` is 0."""
+    rate, value = render(right), render(out)
+    assume(max(len(rate), len(value)) < 400 and "kelvin" not in rate + value)
+    assume("celsius" not in rate + value)
+    kind = DifferentialEquation(
+        states=(state("a", "1", -1, 1, 0.5),), parameters={"b": number(0.0), "r": number(0.1, "1/s")},
+        equations=(f"da/dt = r * ({rate})", f"y = {value}"), growth_per_s_max=5.0,
+    )  # fmt: skip
+    model = Model(kind, (port("Long_name2"),), (port("y", low=-1e9, high=1e9),), 4.0)
+    found = examine(model)
+    assert (found.compiled is None) == bool(found.faults)
+    if found.compiled is not None:
+        got, _ = play(model, held([(0.5,), (-0.5,)], 20))
+        assert np.isfinite(got).all()
+
+
+def test_units_that_square_themselves_stay_bounded() -> None:
+    """64 equations, each the square of the one before: text and powers would double each time."""
+    texts = [
+        "z0 = x * x",
+        *(f"z{i} = z{i - 1} * z{i - 1}" for i in range(1, 60)),
+        "dx/dt = 0",
+        "y = x",
+    ]
+    kind = DifferentialEquation(states=(state("x", "V", -1, 1, 0.5),), equations=tuple(texts))
+    found = examine(Model(kind, (port("u"),), (port("y", "V"),), 1.0)).faults
+    assert "beyond any size" in str(found[0]) and all(len(str(x)) < 3000 for x in found)
+
+
 @settings(max_examples=60, deadline=None)
 @given(expressions)
 def test_graph_of_an_expression_is_its_value_in_float32(node: Node) -> None:
