@@ -122,7 +122,6 @@ class Replay:
             self._t_ns = self._start_ns = t_ns
             return
         step_ns = t_ns - self._t_ns
-        self._t_ns = t_ns
         if step_ns < 0 or step_ns > JUMP_NS:
             self.chronicle.time_jumps.append(Span(t_ns - step_ns, t_ns))
         if step_ns < 0:
@@ -132,9 +131,11 @@ class Replay:
             self._go_on(min(HOLE_NS, to_ns - self._now_ns))
             self._look()
         self._go_on(to_ns - self._now_ns)
+        self._t_ns = t_ns
 
     def _go_on(self, step_ns: int) -> None:
         self._now_ns += step_ns
+        self._t_ns += step_ns
         self._passed_ns += step_ns
 
     def _live(self, chunks: list[_Chunk], last_ns: int) -> None:
@@ -146,12 +147,10 @@ class Replay:
         ):
             self._place([c for c in chunks if c.is_looked_at], look_ns - base_ns, base_ns)
             self._go_on(look_ns - self._now_ns)
-            self._t_ns = look_ns - base_ns
             self._look(chunks)
         self._place(chunks, last_ns, base_ns)
         self._go_on(last_ns + base_ns - self._now_ns)
         self._carry(chunks)
-        self._t_ns = last_ns
 
     def _place(self, chunks: list[_Chunk], t_ns: int, base_ns: int) -> None:
         for chunk in chunks:
@@ -193,7 +192,7 @@ class Replay:
             self._is_open = decision.open
             self._book.audit("gate", "open" if decision.open else "shut",
                              reasons=[reason.text for reason in decision.reasons])  # fmt: skip
-        self.chronicle.saw(Moment(t_ns, passed_ns / 1e9, state, decision))
+        self.chronicle.saw(Moment(self._t_ns, passed_ns / 1e9, state, decision))
 
     def _turn_over(self, transition: Transition) -> None:
         for part in self._snapshots.flush():
