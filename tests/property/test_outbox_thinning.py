@@ -52,14 +52,16 @@ class Life:
         outbox = self.outbox
         if what == "blocks":
             for number in range(self._next_number, self._next_number + amount):
-                for group, hz in RATES.items():
-                    put_block(outbox, block(group, hz, number))
+                with outbox.transaction():  # one sync
+                    for group, hz in RATES.items():
+                        put_block(outbox, block(group, hz, number))
             self._next_number += amount
         elif what == "alerts":
-            for _ in range(amount):
-                outbox.append(
-                    "alert", bytes(200), schema="t/1", flight="f", t_event_ns=1, t_quality=1
-                )
+            with outbox.transaction():
+                for _ in range(amount):
+                    outbox.append(
+                        "alert", bytes(200), schema="t/1", flight="f", t_event_ns=1, t_quality=1
+                    )
         elif what == "maintain":
             for _ in range(amount):
                 outbox.maintain()
