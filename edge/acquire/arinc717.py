@@ -82,7 +82,8 @@ class FrameFileSource:
         """Take subframes that are due, at most `messages_max`."""
         taken = 0
         while taken < messages_max and (len(self._numbers) or self._read_chunk()):
-            due = self._pace.due(self._start_ns + self._numbers[: messages_max - taken] * S_NS)
+            most = min(messages_max - taken, self._pace.window)
+            due = self._pace.due(self._start_ns + self._numbers[:most] * S_NS)
             if due == 0:
                 break
             self._take(self._numbers[:due], self._words[:due])

@@ -92,7 +92,8 @@ class CsvSource:
         """Take rows that are due, at most `messages_max`."""
         taken = 0
         while taken < messages_max and (rows := self._next()) is not None:
-            due = self._pace.due(rows.t_ns[self._taken :][: messages_max - taken])
+            most = min(messages_max - taken, self._pace.window)
+            due = self._pace.due(rows.t_ns[self._taken : self._taken + most])
             if due == 0:
                 break
             self._take(due)

@@ -68,7 +68,7 @@ class WordFileSource:
         """Take words that are due, at most `messages_max`."""
         taken = 0
         while taken < messages_max and (len(self._ahead) or self._read_chunk()):
-            part = self._ahead[: messages_max - taken]
+            part = self._ahead[: min(messages_max - taken, self._pace.window)]
             due = self._pace.due(part["t_ns"].astype(np.int64))
             if due == 0:
                 break
