@@ -322,7 +322,11 @@ class Recorder:
         left_out = readings.t_ns[~keep]
         if len(left_out):
             group, outages = readings.group.name, self.tally.outages
-            more = Outage(group, int(left_out[0]), int(left_out[-1]), len(left_out), "shed")
+            around_ns = (
+                int(left_out[0]) - 1,
+                int(left_out[-1]) + 1,
+            )  # an outage is open at both ends
+            more = Outage(group, *around_ns, len(left_out), "shed")
             at = next((i for i in reversed(range(len(outages))) if outages[i].group == group), -1)
             if group in self._shedding and at >= 0 and outages[at].cause == "shed":
                 start_ns, missing = outages[at].start_ns, outages[at].missing + more.missing

@@ -91,8 +91,8 @@ class Outage(msgspec.Struct, frozen=True):
 
     start_ns: event time of the last one recorded before; end_ns: of the first one after.
     missing: how many, by the bus counter; -1 when the counter cannot tell. Of cause `shed`, which
-    is a decision of the governor, it is how many in [start_ns, end_ns] were left out; the others of
-    that time are recorded.
+    is a decision of the governor, the times are just before the first that was left out and just
+    after the last; the others of that time are recorded.
     """
 
     group: str

@@ -319,7 +319,7 @@ def test_a_jump_that_meets_a_refusing_store_keeps_both_sides(
 
 def shed(rig: Rig) -> list[tuple[str, float, float, int]]:
     return [
-        (o.group, o.start_ns / S, o.end_ns / S, o.missing)
+        (o.group, (o.start_ns + 1) / S, (o.end_ns - 1) / S, o.missing)
         for o in rig.recorder.tally.outages
         if o.cause == "shed"
     ]
