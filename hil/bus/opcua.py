@@ -11,11 +11,16 @@ import asyncio
 import socket
 import threading
 import time
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping
 from datetime import UTC
+from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from asyncua import Server, ua
+from asyncua.crypto.cert_gen import setup_self_signed_certificate
+from asyncua.crypto.permission_rules import User, UserRole
+from asyncua.server.user_managers import UserManager
+from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from hil.plant.flight import Flight
 from shared.signals import STATUS_FAILURE, STATUS_NO_DATA, STATUS_NORMAL, STATUS_TEST, SignalSet
@@ -37,10 +42,17 @@ def free_port() -> int:
 
 
 class PlantServer:
-    """Serves the signals that have `opcua`, on loopback. port 0 takes a free one."""
+    """Serves the signals that have `opcua`, on loopback. port 0 takes a free one.
 
-    def __init__(self, signals: SignalSet, port: int = 0, namespace: str = NAMESPACE) -> None:
+    keys: folder with server.der and server.pem; then it takes Basic256Sha256 only, and `users`.
+    """
+
+    def __init__(
+        self, signals: SignalSet, port: int = 0, namespace: str = NAMESPACE,
+        keys: Path | None = None, users: Mapping[str, str] | None = None,
+    ) -> None:  # fmt: skip
         self._signals, self._namespace = signals, namespace
+        self._keys, self._users = keys, users or {}
         self.port = port or free_port()
         self.url = f"opc.tcp://127.0.0.1:{self.port}/"
         self._nodes: dict[str, Any] = {}
@@ -103,10 +115,15 @@ class PlantServer:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(timeout_s)
 
     async def _start(self) -> None:
-        self._server = Server()
+        self._server = Server(user_manager=None if self._keys is None else _Users(self._users))
         await self._server.init()
         self._server.set_endpoint(self.url)
-        self._server.set_security_policy([ua.SecurityPolicyType.NoSecurity])
+        policy = ua.SecurityPolicyType.NoSecurity
+        if self._keys is not None:
+            policy = ua.SecurityPolicyType.Basic256Sha256_SignAndEncrypt
+            await self._server.load_certificate(str(self._keys / "server.der"))
+            await self._server.load_private_key(str(self._keys / "server.pem"))
+        self._server.set_security_policy([policy])
         space = await self._server.register_namespace(self._namespace)
         for group in self._signals.groups:
             for signal in group.signal:
@@ -147,6 +164,30 @@ class PlantServer:
         for task in asyncio.all_tasks() - {asyncio.current_task()}:
             task.cancel()
         await asyncio.sleep(0)
+
+
+async def make_keys(folder: Path) -> None:
+    """Self-signed certificates and keys of a server and a client: server.der, server.pem, …"""
+    for who, uri, use in (
+        ("server", "urn:freeopcua:python:server", ExtendedKeyUsageOID.SERVER_AUTH),
+        ("client", "urn:example.org:FreeOpcUa:opcua-asyncio", ExtendedKeyUsageOID.CLIENT_AUTH),
+    ):
+        await setup_self_signed_certificate(
+            folder / f"{who}.pem", folder / f"{who}.der", uri, "localhost", [use],
+            {"organizationName": "bench"},
+        )  # fmt: skip
+
+
+class _Users(UserManager):
+    def __init__(self, users: Mapping[str, str]) -> None:
+        self._users = users
+
+    def get_user(
+        self, iserver: Any, username: str | None = None, password: str | None = None,
+        certificate: Any = None,
+    ) -> User | None:  # fmt: skip
+        known = username is not None and self._users.get(username, "") == password
+        return User(role=UserRole.User) if known else None
 
 
 def _at(t_ns: int) -> ua.DateTime:

@@ -3,6 +3,7 @@ CSV, and OPC UA on a real server."""
 
 from __future__ import annotations
 
+import asyncio
 import json
 import socket
 import subprocess
@@ -28,7 +29,7 @@ from edge.acquire.sources import Arinc717File, make_source
 from edge.acquire.udpwords import UdpWordSource
 from edge.acquire.wordfile import WordFileSource
 from hil.bus import arinc429, arinc717
-from hil.bus.opcua import NAMESPACE, PlantServer
+from hil.bus.opcua import NAMESPACE, PlantServer, make_keys
 from shared.errors import TailTwinError, Unreachable
 from shared.signals import (
     READING_MAGIC,
@@ -558,3 +559,29 @@ def test_opcua_namespaces_are_found_by_uri(opcua_bench: OpcUaBench) -> None:
     none = signals.text.replace(b's=X"', b's=NONE"')
     with pytest.raises(Unreachable, match="BadNodeIdUnknown"):
         OpcUaSource(url, NAMESPACE, parse_signal_set(none, "t")).open(3.0)
+
+
+def test_opcua_signed_encrypted_and_with_a_user(tmp_path: Path) -> None:
+    asyncio.run(make_keys(tmp_path))
+    signals = OpcUaBench.signals
+    server = PlantServer(signals, keys=tmp_path, users={"rig": "secret"})
+    server.start()
+    (tmp_path / "right").write_text("secret\n")
+    (tmp_path / "wrong").write_text("guess\n")
+    keys = ",".join(str(tmp_path / x) for x in ("client.der", "client.pem", "server.der"))
+    security = f"Basic256Sha256,SignAndEncrypt,{keys}"
+
+    def client(password: str, security: str) -> OpcUaSource:
+        return OpcUaSource(
+            server.url, NAMESPACE, signals, 0.02, "rig", tmp_path / password, security
+        )
+
+    server.write("X", 5)
+    source = client("right", security)
+    source.open(5.0)
+    assert told(source)[-1].raw[-1, 0] == 5
+    source.close()
+    for password, how in (("wrong", security), ("right", "")):
+        with pytest.raises(Unreachable):
+            client(password, how).open(5.0)
+    server.stop()
