@@ -196,6 +196,7 @@ class Daemon:
             # the next start moves the damaged file aside and records under a new epoch
             event("edge.died", why=str(self._fatal), level=logging.CRITICAL)
             return self._fatal.exit_code
+        self._book.keep_on(self._look_at_backlog)
         self._status_file.write(self._status(0.0))
         self._outbox.close()
         event("edge.stopped")
