@@ -68,6 +68,11 @@ class FrameFileSource:
     def is_open(self) -> bool:
         return self._file is not None
 
+    @property
+    def feeds(self) -> frozenset[int]:
+        """Indices of the groups that it makes rows of."""
+        return frozenset(layout.index for layout in self._layouts)
+
     def open(self, timeout_s: float) -> None:
         try:
             self._file = self._path.open("rb")

@@ -7,7 +7,7 @@ pace with the flight clock that they are given.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -112,6 +112,27 @@ class OpcUaServer(
 
 SourceConfig = MqttBus | Arinc429Udp | Arinc429File | Arinc717File | CsvFile | OpcUaServer
 """A tagged union over `kind`."""
+
+
+def make_sources(
+    configs: Sequence[SourceConfig],
+    signals: SignalSet,
+    now_ns: Callable[[], int] | None = None,
+    folder: Path = Path(),
+) -> list[Source]:
+    """Every source of a profile, as `make_source` makes each. ConfigError when two are known to
+    feed one group: their counters would look like gaps. What MQTT and CSV feed shows only later."""
+    made = [make_source(config, signals, now_ns, folder) for config in configs]
+    fed: dict[int, str] = {}
+    for source in made:
+        for index in getattr(source, "feeds", ()):
+            if index in fed:
+                raise ConfigError(
+                    f"{fed[index]} and {source.name} both feed group {signals.groups[index].name!r}",
+                    "source", "give each bus its own groups",
+                )  # fmt: skip
+            fed[index] = source.name
+    return made
 
 
 def make_source(

@@ -54,6 +54,11 @@ class UdpWordSource:
         return self._socket is not None
 
     @property
+    def feeds(self) -> frozenset[int]:
+        """Indices of the groups that it makes rows of."""
+        return self._decoder.feeds
+
+    @property
     def port(self) -> int:
         """The port that it listens on."""
         return int(self._socket.getsockname()[1]) if self._socket is not None else self._port

@@ -48,6 +48,11 @@ class WordFileSource:
     def is_open(self) -> bool:
         return self._file is not None
 
+    @property
+    def feeds(self) -> frozenset[int]:
+        """Indices of the groups that it makes rows of."""
+        return self._decoder.feeds
+
     def open(self, timeout_s: float) -> None:
         """Unreachable when it cannot be read, Rejected when it is no file of words."""
         where = str(self._path)

@@ -12,7 +12,7 @@ from edge.acquire.arinc717 import FrameFileSource
 from edge.acquire.csvfile import CsvSource
 from edge.acquire.mqtt import MqttSource
 from edge.acquire.opcua import OpcUaSource
-from edge.acquire.sources import SourceConfig, make_source
+from edge.acquire.sources import SourceConfig, make_source, make_sources
 from edge.acquire.udpwords import UdpWordSource
 from edge.acquire.wordfile import WordFileSource
 from shared.errors import ConfigError
@@ -100,3 +100,12 @@ def test_a_set_without_places_has_no_such_source() -> None:
     ):
         with pytest.raises(ConfigError):
             make_source(config(text), bare)
+
+
+def test_two_buses_may_not_feed_one_group(signals: SignalSet) -> None:
+    words = config('kind = "arinc429"\nport = 5\nchannels = { 0 = "B" }')
+    rig = config('kind = "opcua"\nurl = "u"\nnamespace = "n"')
+    bench = config('kind = "mqtt"\nhost = "h"\nport = 1')
+    assert len(make_sources([words, bench], signals)) == 2
+    with pytest.raises(ConfigError, match="both feed group 'g'"):
+        make_sources([words, rig], signals)
