@@ -19,6 +19,7 @@ import onnx
 from google.protobuf.message import DecodeError, Message  # type: ignore[import-untyped]  # no stubs are shipped
 from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto
 
+from edge.models.operands import elements
 from edge.models.operators import (
     IR_MAX,
     ML,
@@ -29,7 +30,7 @@ from edge.models.operators import (
     OPSET_MIN,
     Operator,
 )
-from edge.models.shapes import TYPES, Shapes, dims_of, elements
+from edge.models.shapes import TYPES, Shapes, dims_of
 from shared.bundle import Bundle
 from shared.profile import ModelBounds
 

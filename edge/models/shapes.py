@@ -9,22 +9,20 @@ tells are not believed. Imports `onnx`: child process only.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import onnx
 from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
 
+from edge.models.operands import Dims, against_operands, attributes, elements
 from edge.models.operators import ML, OPERATORS
 from edge.models.trees import examine_trees
 
 TYPES = (TensorProto.FLOAT, TensorProto.INT64, TensorProto.INT32, TensorProto.BOOL)
 RANK_MAX = 8
 ML_NODES_MAX = 16
-_INTEGERS = (TensorProto.INT64, TensorProto.INT32)
-
-Dims = list[int]
 
 
 class Shapes:
@@ -135,7 +133,7 @@ class Shapes:
             if given.get(place) and given[place] not in self._constants:
                 yield f"operand {place} of {node.op_type!r} is not a constant"
                 return
-        yield from self._operands(node)
+        yield from against_operands(node, self.dims, self.types, self._constants)
         outputs = sum(elements(self.dims[x]) or 0 for x in node.output if x)
         inputs = [self.dims[x] for x in node.input if x]
         of = attributes(node)
@@ -152,39 +150,6 @@ class Shapes:
         else:
             self.operations += max([outputs, *(elements(x) or 0 for x in inputs)])
 
-    def _operands(self, node: NodeProto) -> Iterator[str]:
-        """Numbers that onnxruntime would only look at while it runs."""
-        if node.op_type in ("Gather", "ArrayFeatureExtractor"):
-            indices = self._array(node.input[1])
-            axis = attributes(node).get("axis", 0) if node.op_type == "Gather" else -1
-            size = self.dims[node.input[0]][axis]
-            low = -size if node.op_type == "Gather" else 0
-            if indices.size and not low <= indices.min() <= indices.max() < size:
-                yield f"{node.op_type!r} beyond the {size} that there are"
-        elif node.op_type == "Slice" and len(node.input) > 4 and node.input[4]:
-            if not self._array(node.input[4]).all():
-                yield "'Slice' with a step of 0"
-        elif node.op_type == "Div" and self.types[node.input[0]] in _INTEGERS:
-            divisor = node.input[1]
-            if divisor not in self._constants or (self._array(divisor) <= 0).any():
-                yield "integer 'Div' by what is not a constant above 0"
-        elif node.op_type in ("LinearRegressor", "Scaler"):
-            yield from self._widths(node)
-
-    def _widths(self, node: NodeProto) -> Iterator[str]:
-        of, width = attributes(node), self.dims[node.input[0]][1]
-        targets = of.get("targets", 1)
-        wanted = {
-            "LinearRegressor": {"coefficients": (width * targets,), "intercepts": (0, targets)},
-            "Scaler": {"offset": (1, width), "scale": (1, width)},
-        }[node.op_type]
-        for name, sizes in wanted.items():
-            if len(of.get(name, ())) not in sizes:
-                yield f"{name!r} of {node.op_type!r} holds {len(of.get(name, ()))} numbers"
-
-    def _array(self, name: str) -> np.ndarray[Any, Any]:
-        return np.asarray(numpy_helper.to_array(self._constants[name]))
-
 
 def dims_of(value: ValueInfoProto) -> Dims | None:
     """Static dimensions, or None when one is symbolic or unknown, or it is no plain tensor."""
@@ -193,20 +158,6 @@ def dims_of(value: ValueInfoProto) -> Dims | None:
         return None
     dims = [d.dim_value if d.HasField("dim_value") else -1 for d in tensor.shape.dim]
     return dims if all(d >= 0 for d in dims) else None
-
-
-def elements(dims: Iterable[int]) -> int | None:
-    """Product in Python integers, which do not overflow; None for a negative dimension."""
-    product = 1
-    for dim in dims:
-        if dim < 0:
-            return None
-        product *= int(dim)
-    return product
-
-
-def attributes(node: NodeProto) -> dict[str, Any]:
-    return {x.name: helper.get_attribute_value(x) for x in node.attribute}
 
 
 def _inner(node: NodeProto, inputs: Sequence[Dims], of: dict[str, Any]) -> int:

@@ -271,6 +271,11 @@ def _conv(**attributes: Any) -> Change:
     return change
 
 
+def _bias(model: ModelProto) -> None:
+    bias = constant(model, "bias", np.ones((7, 3)), np.float32)
+    model.graph.node.append(helper.make_node("Gemm", ["outputs", "outputs", bias], ["y"]))
+
+
 # -- numbers that only a run would look at
 
 
@@ -519,6 +524,9 @@ GRAPHS: dict[str, Case] = {
     # what only a run would look at
     "Reshape to what is computed": (broken(_computed("Reshape")), KNOWN),
     "Expand to what is computed": (broken(_computed("Expand")), KNOWN),
+    "Reshape to more than there is": (node("Reshape", [2, 3, 175]), "'Reshape' of [2, 2] to"),
+    "bias of another size": (broken(_bias), "'Gemm' with a bias"),
+    "groups that the channels do not have": (broken(_conv(group=101)), ""),
     "Gather at what is computed": (broken(_computed("Gather")), CONST),
     "Gather beyond the end": (node("Gather", [7], axis=1), "'Gather' beyond"),
     "Gather before the start": (node("Gather", [-3], axis=1), "'Gather' beyond"),
