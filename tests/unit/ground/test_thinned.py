@@ -1,18 +1,25 @@
 """Thinned blocks on the ground: named in closures, never complete, never twice in the lake."""
 
+import random
 from dataclasses import replace
 from itertools import permutations
+from pathlib import Path
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import and_, select
 
+from edge.outbox.store import Outbox
 from ground.ingest import schema
 from ground.ingest.closure import Holding, compare
-from shared.block import encode_block
+from ground.ingest.segments import Place
+from shared.block import decode_block, encode_block
+from shared.clock import ManualClock
+from shared.envelope import open_envelope
 from shared.messages import Closure, Drop, Manifest, Oooi, PartStream, encode
 from shared.sync.ranges import RangeSet
+from shared.topics import subject
 from tests.unit.ground.stores import SETTLE_S, Store
-from tests.unit.ground.synthetic import EPOCH, FLIGHT, Tail, make_block
+from tests.unit.ground.synthetic import EPOCH, FLIGHT, OPERATOR, TAIL, Tail, make_block
 
 Message = tuple[str, bytes]
 ORIGINAL, HALF, QUARTER = ("block-engine", 0), ("thin2-engine", 0), ("thin4-engine", 0)
@@ -126,3 +133,49 @@ def test_gaps_of_one_kind_are_told_as_runs() -> None:
         (7, 8, "thinned: 1 of 2 readings kept"),
     ]
     assert (found.records, found.records_missing) == (2, 1)
+
+
+def test_what_an_aircraft_thinned_after_a_lost_ack_is_in_the_lake_once(
+    store: Store, tmp_path: Path
+) -> None:
+    """A real outbox: some originals arrive and their acks do not, then it thins and resends."""
+    tail, dice = Tail(), random.Random(5)
+    outbox = Outbox.open(
+        tmp_path / "outbox.db", operator=OPERATOR, tail=TAIL, clock=ManualClock(),
+        random=lambda n: b"e" * n, bytes_max=64 << 20,
+    )  # fmt: skip
+    for number in range(24):
+        made = make_block("air", 400 * number, 400)
+        outbox.append(
+            "block", encode_block(made), stream="block-air", schema="block/1", flight=FLIGHT,
+            t_event_ns=int(made.t_ns[0]), t_quality=2,
+        )  # fmt: skip
+
+    def messages_of() -> list[Message]:
+        waiting = [
+            h for cls in ("block", "drop") for h in outbox.pending(cls, [outbox.epoch], {}, 99)
+        ]
+        return [(subject(OPERATOR, TAIL, h.cls), outbox.read(h) or b"") for h in waiting]
+
+    store.put(tail, tail.signal_set())
+    store.put(tail, *dice.sample(messages_of(), 8))
+    for _ in range(2):
+        with outbox.transaction():
+            assert outbox._books.thin(8) == 8
+        store.put(tail, *dice.sample(messages_of(), 6))
+    with outbox.transaction():
+        assert outbox._books.thin(8) == 8
+    rest = messages_of()
+    dice.shuffle(rest)
+    store.put(tail, *rest)
+    counters: list[int] = []
+    with store.read_engine.begin() as db:
+        b, r = schema.blocks, schema.records
+        on = [b.c[name] == r.c[name] for name in ("tail", "epoch", "stream", "seq")]
+        rows = db.execute(select(r.c.segment, r.c.offset, r.c.length).join(b, and_(*on))).all()
+    for row in rows:
+        sealed = store.reader.read(Place(*row))
+        counters += decode_block(open_envelope(sealed).payload).counter.tolist()
+    assert len(counters) == len(set(counters)), "no reading twice"
+    assert {counter // 400 for counter in counters} == set(range(24)), "something of every block"
+    outbox.close()
