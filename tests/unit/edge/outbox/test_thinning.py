@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import struct
+import zlib
 from dataclasses import replace
 
+import msgspec
 import numpy as np
+import pytest
 
 from edge.outbox import thinning
 from edge.outbox.store import THIN_RECORDS, Outbox
 from shared.block import Block, decode_block, encode_block
 from shared.envelope import Envelope, open_envelope
+from shared.errors import Corrupt
 from shared.messages import Ack, Coverage, Drop, decode
 from tests.unit.edge.outbox.blocks import block, put_block
 from tests.unit.edge.outbox.conftest import Open
@@ -195,3 +200,38 @@ def test_the_period_and_time_of_a_record_stay_with_it(open_outbox: Open) -> None
     first = envelopes(outbox, "block")[0]
     assert first.stream.startswith("thin") and first.flight == "f-first"
     assert first.t_event_ns == 0
+
+
+def with_header(data: bytes, header: list[object]) -> bytes:
+    """The block with another header and a CRC that fits."""
+    length = struct.unpack("<I", data[4:8])[0]
+    head = msgspec.msgpack.encode(header)
+    body = b"".join((data[:4], struct.pack("<I", len(head)), head, data[8 + length : -4]))
+    return body + struct.pack("<I", zlib.crc32(body))
+
+
+def header_of(data: bytes) -> list[object]:
+    length = struct.unpack("<I", data[4:8])[0]
+    return msgspec.msgpack.decode(data[8 : 8 + length], type=list[object])
+
+
+def test_a_block_of_a_program_that_knew_no_thinning_is_read_as_it_was() -> None:
+    made = block("air", 5)
+    data = encode_block(made)
+    old = decode_block(with_header(data, header_of(data)[:-3]))
+    assert (old.keep_every, old.replaces) == (1, ())
+    assert (old.raw == made.raw).all() and (old.counter == made.counter).all()
+
+
+@pytest.mark.parametrize(
+    "last",
+    [
+        [1, 0, []], [1, 1 << 40, []], [1, 2, [["e", "block-air", 1]] * 9],
+        [1, 2, [["e", "../x", 1]]], [1, 2, [["e", "block-air", -1]]], [1, 2, [["e", 1]]],
+        [(1 << 64) - 1, 2, []],
+    ],
+)  # fmt: skip
+def test_a_header_that_replaces_what_is_no_record_is_refused(last: list[object]) -> None:
+    data = encode_block(block("air", 5))
+    with pytest.raises(Corrupt):
+        decode_block(with_header(data, [*header_of(data)[:-3], *last]))
