@@ -32,6 +32,7 @@ from shared.signals import READING_MAGIC, READING_VERSION, SignalSet, load_signa
 
 RATE_HZ = 200
 JOURNAL_S = 1.0  # what the profile says: readings younger than this may be gone
+START_S_MAX = 1.5  # a boot that lived shorter than this and a journal's second may have nothing
 SLACK_S = 0.25  # a tick, the commit and the way through the broker, on a busy machine
 WAIT_S_MAX = 30.0
 SIGNALS = f"""
@@ -161,12 +162,15 @@ def _blocks(folder: Path) -> list[Block]:
 
 def _judge(folder: Path, started: list[int], killed: list[int]) -> dict[str, Any]:
     restarts, unjournalled, complaints = [], [], []
-    readings = 0
+    readings = too_short = 0
     blocks = _blocks(folder)
     for boot, (start_ns, end_ns) in enumerate(zip(started, killed, strict=True), 1):
         mine = sorted((b for b in blocks if b.boot == boot), key=lambda b: int(b.counter[0]))
         if not mine:
-            complaints.append(f"boot {boot} recorded nothing in {(end_ns - start_ns) / 1e9:.1f} s")
+            lived_s = (end_ns - start_ns) / 1e9
+            if lived_s > START_S_MAX + JOURNAL_S + SLACK_S:
+                complaints.append(f"boot {boot} recorded nothing in {lived_s:.1f} s")
+            too_short += 1
             continue
         counter = np.concatenate([block.counter for block in mine])
         t_ns = np.concatenate([block.t_ns for block in mine])
@@ -181,6 +185,7 @@ def _judge(folder: Path, started: list[int], killed: list[int]) -> dict[str, Any
     p50, p99 = np.percentile(restarts, [50, 99])
     return {
         "kills": len(killed) - 1, "readings_recorded": readings,
+        "killed_before_the_first_journal": too_short,
         "lost_or_damaged": len(complaints), "examples": complaints[:10],
         "restart_to_recording_ms": {
             "p50": round(float(p50), 1), "p99": round(float(p99), 1), "max": round(max(restarts), 1)
