@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import msgspec
 
@@ -51,6 +51,22 @@ class Logbook:
         except Corrupt as error:
             self._die(error)
         return None
+
+    def emit_all(
+        self, cls: str, payloads: Sequence[bytes], schema: str, key: str, value: bytes
+    ) -> list[RecordRef | None]:
+        """Records, and what is kept under `key` with them, in one commit; one by one when the
+        store refuses that."""
+        now = self._now()
+        try:
+            with self._outbox.transaction():
+                refs = [self._append(cls, payload, schema, now) for payload in payloads]
+                self._outbox.put(key, value)
+                return list(refs)
+        except (Unreachable, Rejected, Corrupt):
+            stored = [self.emit(cls, payload, schema) for payload in payloads]
+            self.keep_on(self._outbox.put, key, value)
+            return stored
 
     def retry(self) -> None:
         """Store what waits, oldest first, as far as the disk takes it."""

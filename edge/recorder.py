@@ -32,7 +32,7 @@ OUTAGES_MAX = 512  # kept by name in one period; more are merged into the last o
 BLOCK_SCHEMA = "block/1"
 SEALED_BYTES_MAX = 15_000  # with its envelope below 16 kB, which every link may have in flight
 ENTRY_BYTES = 400_000  # of one journal entry before compression
-SEAL_LATE_NS = 1_000_000_000  # flight; blocks that are due together are sealed one after the other
+SEAL_LATE_NS = 3_000_000_000  # flight; blocks that are due together are sealed one after the other
 SILENT_NS = 3_000_000_000  # the largest age that an input may have
 Batches = list[tuple[Readings, npt.NDArray[np.uint8]]]
 
@@ -193,6 +193,9 @@ class Recorder:
         if not self._recovered:
             self.recover()
         self._journal_at_ns = (now_ns // self._journal_ns + 1) * self._journal_ns
+        for pending in self._pending.values():
+            # one batch a second is smaller than the many that it came in, and faster from here on
+            pending.batches[pending.journalled :] = _joined(pending.batches[pending.journalled :])
         with self._outbox.transaction():
             for name, pending in self._pending.items():
                 for part in _chunks(pending.batches[pending.journalled :]):
@@ -200,12 +203,6 @@ class Recorder:
                     self._outbox.journal(name, self._entry(part, pending.opened_ns), count)
             self._save()
         for pending in self._pending.values():
-            fresh = pending.batches[pending.journalled :]
-            if len(fresh) > 1:  # one batch a second is smaller than the many it came in
-                whole = joined([readings for readings, _ in fresh])
-                pending.batches[pending.journalled :] = [
-                    (whole, np.concatenate([quality for _, quality in fresh]))
-                ]
             pending.journalled = len(pending.batches)
         return True
 
@@ -299,6 +296,8 @@ class Recorder:
         self._seen[group.name] = int(counter[-1]), int(t_ns[-1])
         first = group.name not in self._seen_this_boot
         self._seen_this_boot.add(group.name)
+        if last is not None and int(counter[0]) == last[0] + 1 and _is_whole(counter):
+            return
         if last is not None:
             counter = np.concatenate(([last[0]], counter))
             t_ns = np.concatenate(([last[1]], t_ns))
@@ -353,6 +352,11 @@ class Recorder:
                 return
 
 
+def _is_whole(counter: npt.NDArray[np.int64]) -> bool:
+    """Each is the one before it plus one."""
+    return len(counter) == 1 or bool((counter[1:] - counter[:-1] == 1).all())
+
+
 def _jumps(group: Group, before_ns: int, t_ns: int) -> bool:
     """Event time goes back, or leaves more than a block's length out."""
     return not 0 <= t_ns - before_ns <= group.block_s * 1e9
@@ -376,6 +380,13 @@ def block_parts(block: Block, group: Group) -> list[tuple[Block, bytes]]:
         else:
             done.append((part, data))
     return done
+
+
+def _joined(batches: Batches) -> Batches:
+    if len(batches) < 2:
+        return batches
+    whole = joined([readings for readings, _ in batches])
+    return [(whole, np.concatenate([quality for _, quality in batches]))]
 
 
 def _chunks(batches: Batches) -> list[Batches]:

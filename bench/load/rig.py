@@ -23,8 +23,8 @@ from shared.signals import SignalSet
 
 ROMS: Final = 20
 SCENARIO: Final = Path(__file__).parents[2] / "hil/scenarios/bench.toml"
-LINK_BYTES_PER_S: Final = 1_000_000
-"""Of the air link: the load is far above a satellite's, and what waits is not to be measured."""
+LINK_BYTES_PER_S: Final = 20_000_000
+"""Of the air link: up to 2 s of it may be in flight before an alert, which is not measured here."""
 
 
 class LoadRig(Rig):

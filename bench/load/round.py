@@ -21,7 +21,7 @@ from bench.load.measure import Use, use_of
 from bench.load.packets import Stream, make_stream
 from bench.load.rig import ROMS, LoadRig
 from hil.plant.flight import Flight
-from hil.processes import Child
+from hil.processes import Child, run_once
 from hil.storm import latency
 from shared.errors import Unreachable
 from shared.signals import SignalSet
@@ -71,7 +71,7 @@ async def measure(
         said = await start_publisher(publisher)
         await _watch(rig, edge, seen, warm_s)
         steady = await _steady(rig, edge, seen, steady_s)
-        await _watch(rig, edge, seen, storm_s)
+        machine, _ = await asyncio.gather(_probe(rig, storm_s), _watch(rig, edge, seen, storm_s))
         said |= await end_publisher(publisher)
         await asyncio.sleep(1.5)  # the last alerts go out, and a status is written
         status = _status(rig)
@@ -89,6 +89,7 @@ async def measure(
         },
         "alert_latency_ms": {
             "n": found.n, "durable": found.durable_ms, "handed": found.handed_ms,
+            "machine_alone": machine,
         },
         "tick_ms_max": seen.tick_ms_max, "overruns": status["overruns"],
         "messages_lost": int(said["sent"]) - int(status["messages"]),
@@ -141,6 +142,18 @@ async def _watch(rig: LoadRig, edge: Child, seen: Seen, span_s: float) -> None:
     while (left_s := end_s - time.monotonic()) > 0:
         await asyncio.sleep(min(LOOK_S, left_s))
         seen.look(edge, _status(rig))
+
+
+async def _probe(rig: LoadRig, span_s: float) -> dict[str, Any]:
+    """The bare wake-up and commit, beside the edge."""
+    if span_s <= 0:
+        return {}
+    out = await run_once(
+        sys.executable, "-m", "bench.load.probe", str(rig.folder / "probe.db"), str(span_s),
+        log=rig.log, timeout_s=span_s + 60,
+    )  # fmt: skip
+    said: dict[str, Any] = json.loads(out)
+    return said
 
 
 async def _steady(rig: LoadRig, edge: Child, seen: Seen, span_s: float) -> dict[str, Any]:

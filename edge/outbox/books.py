@@ -22,7 +22,7 @@ from shared.block import Block, decode_block, encode_block
 from shared.envelope import TIME_NONE, Envelope, open_envelope, seal
 from shared.errors import Corrupt, Rejected
 from shared.log import event
-from shared.messages import Ack, encode
+from shared.messages import Ack, Coverage, encode
 from shared.sync.ranges import RangeSet
 from shared.topics import check_identifier
 
@@ -59,6 +59,7 @@ class Books:
 
     def load(self) -> None:
         self.streams = Streams(self._db, self._sealing.has)
+        self._said: dict[int, tuple[Coverage, Coverage]] = {}  # of each stream, by the last ack
         self._thin_from: dict[tuple[str, str], int] = {}  # what is before it does not get smaller
         self._born: int = self._db.execute("SELECT coalesce(max(born), 0) FROM record").get
 
@@ -130,14 +131,14 @@ class Books:
     def learn(self, ack: Ack, answer: bool, keep: bool) -> AckCounts:
         """Take over what the ground has of an epoch. keep: in the store as well."""
         received = safe = 0
-        nothing = RangeSet()
-        told, kept = (
-            {name: RangeSet.from_coverage(coverage) for name, coverage in part.items()}
-            for part in (ack.received, ack.safe)
-        )
+        none = Coverage(0)
         for stream in list(self.streams.of_epoch(ack.epoch)):
-            name = stream.name
-            gained = stream.learn(told.get(name, nothing), kept.get(name, nothing), answer)
+            said = ack.received.get(stream.name, none), ack.safe.get(stream.name, none)
+            if not answer and self._said.get(stream.id) == said:
+                continue  # acks name all streams four times a second; few of them have moved
+            self._said[stream.id] = said
+            told, kept = (RangeSet.from_coverage(coverage) for coverage in said)
+            gained = stream.learn(told, kept, answer)
             if gained is None:
                 continue
             received, safe = received + gained[0], safe + gained[1]
