@@ -12,15 +12,14 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
-import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import msgspec
 
+from edge.models.child import FailureKind, WorkerProcess, ending, last_words
 from edge.models.confine import ENVIRONMENT
 from edge.models.frames import (
     ALL_RATES,
@@ -41,12 +40,9 @@ from shared.errors import Rejected
 from shared.log import event
 from shared.profile import ModelBounds
 
-STDERR_CHARS_MAX = 500
-END_S = 1.0  # from end of output to a kill
 BEAT_S = 1.0  # while a worker serves
 WORKER = ("-m", "edge.models.worker")
 
-FailureKind = Literal["crash", "hang", "growth", "answer", "load", "start"]
 OnFailure = Callable[[FailureKind, str], None]
 """Told once for each worker that failed: what kind of failure, and the whole reason."""
 
@@ -96,45 +92,6 @@ class _Placed:
     binding: Binding
 
 
-class _Live:
-    """One process and what it still owes an answer to."""
-
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
-        self.process = process
-        self.waiting: dict[int, asyncio.Future[Loaded | Stepped]] = {}
-        self.failure = ""
-        self.kind: FailureKind = "crash"
-        self.baseline = 0
-        """Resident bytes at the first look after its set was loaded; 0 before."""
-        # By descriptor: Popen.kill polls first, which can reap the child before asyncio does
-        # (its status is lost then), and a number could be another process by now.
-        self._pidfd = os.pidfd_open(process.pid)
-        self._closed = False
-
-    def kill(self, kind: FailureKind, why: str) -> None:
-        if self._closed:
-            return
-        if not self.failure:
-            self.kind, self.failure = kind, why
-        try:
-            signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
-        except ProcessLookupError:
-            pass  # it ended already
-
-    async def end(self) -> int:
-        """Its status, once it closed its output; it gets a moment to end by itself."""
-        try:
-            async with asyncio.timeout(END_S):
-                return await self.process.wait()
-        except TimeoutError:
-            self.kill("answer", "closed its output")
-            return await self.process.wait()
-
-    def close(self) -> None:
-        self._closed = True
-        os.close(self._pidfd)
-
-
 class ModelHost:
     """Owns the worker. `run` supervises it for as long as it is awaited."""
 
@@ -151,7 +108,7 @@ class ModelHost:
         self._bounds, self._esns, self._times = bounds, dict(esns), times or HostTimes()
         self._on_failure, self._program = on_failure, tuple(program)
         self._set: list[_Placed] = []
-        self._live: _Live | None = None
+        self._live: WorkerProcess | None = None
         self._ready = asyncio.Event()
         self._loading = asyncio.Lock()
         self._seq = self._steps = self._late = self._restarts = self._failures = 0
@@ -279,7 +236,9 @@ class ModelHost:
         asked = self._asking if rate_hz == ALL_RATES else self._asking & {rate_hz, ALL_RATES}
         return self._loading.locked() or bool(asked)
 
-    async def _ask_step(self, live: _Live, rate_hz: float, rows: list[Rows]) -> Stepped | None:
+    async def _ask_step(
+        self, live: WorkerProcess, rate_hz: float, rows: list[Rows]
+    ) -> Stepped | None:
         loop = asyncio.get_running_loop()
         self._asking.add(rate_hz)
         future = self._send(live, Step(self._next_seq(), rate_hz, rows))
@@ -296,7 +255,7 @@ class ModelHost:
         answer = future.result()
         return answer if isinstance(answer, Stepped) else None
 
-    async def _ask_load(self, live: _Live, fresh: Sequence[_Placed]) -> str:
+    async def _ask_load(self, live: WorkerProcess, fresh: Sequence[_Placed]) -> str:
         """Send a set, its bytes read again and checked, one file at a time."""
         try:
             async with asyncio.timeout(self._times.load_s):
@@ -310,7 +269,7 @@ class ModelHost:
             live.kill("load", f"cannot load the live set: {error.where}: {error.what}")
             return f"{error.where}: {error.what}"
 
-    async def _send_set(self, live: _Live, fresh: Sequence[_Placed]) -> str:
+    async def _send_set(self, live: WorkerProcess, fresh: Sequence[_Placed]) -> str:
         names = [Named(x.path.name, x.sha256, x.size) for x in fresh]
         stdin = live.process.stdin
         assert stdin is not None
@@ -328,7 +287,7 @@ class ModelHost:
             live.baseline = 0  # that of another set
         return answer.reason
 
-    def _send(self, live: _Live, message: Load | Step) -> asyncio.Future[Loaded | Stepped]:
+    def _send(self, live: WorkerProcess, message: Load | Step) -> asyncio.Future[Loaded | Stepped]:
         future = asyncio.get_running_loop().create_future()
         live.waiting[message.seq] = future
         assert live.process.stdin is not None
@@ -344,11 +303,11 @@ class ModelHost:
             stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE, env=ENVIRONMENT,
         )  # fmt: skip
-        live = self._live = _Live(process)
+        live = self._live = WorkerProcess(process)
         tasks = [
             asyncio.create_task(f(live)) for f in (self._read_answers, self._prepare, self._watch)
         ]
-        said = asyncio.create_task(_last_words(process))
+        said = asyncio.create_task(last_words(process))
         try:
             while not (await asyncio.wait(tasks[:1], timeout=BEAT_S))[0]:
                 self._beat()
@@ -356,7 +315,7 @@ class ModelHost:
             self._ready.clear()
             status = await live.end()
             words = await said
-            failure = live.failure or _ending(status)
+            failure = live.failure or ending(status)
             self._fail(live.kind, f"{failure}: {words}" if words else failure)
         finally:
             self._ready.clear()
@@ -376,7 +335,7 @@ class ModelHost:
         if self._on_failure is not None:
             self._on_failure(kind, why)
 
-    async def _prepare(self, live: _Live) -> None:
+    async def _prepare(self, live: WorkerProcess) -> None:
         """Load the live set into a fresh worker, then open it for steps."""
         async with self._loading:
             if self._set and (reason := await self._ask_load(live, self._set)):
@@ -385,7 +344,7 @@ class ModelHost:
             self._ready.set()
             self._state = "running" if self._set else "empty"
 
-    async def _watch(self, live: _Live) -> None:
+    async def _watch(self, live: WorkerProcess) -> None:
         """Look at the worker's memory for as long as it lives; over its bound it is killed."""
         bound = self._bounds.worker_growth_mb * 1_000_000
         while True:
@@ -399,7 +358,7 @@ class ModelHost:
                 live.kill("growth", f"grew by {grown / 1e6:.0f} MB, over {bound / 1e6:.0f} MB")
                 return
 
-    async def _read_answers(self, live: _Live) -> None:
+    async def _read_answers(self, live: WorkerProcess) -> None:
         stdout = live.process.stdout
         assert stdout is not None
         try:
@@ -434,18 +393,3 @@ class ModelHost:
     def _next_seq(self) -> int:
         self._seq += 1
         return self._seq
-
-
-def _ending(status: int) -> str:
-    if status == -signal.SIGSYS:
-        return "ended by its system call filter"
-    return f"ended with status {status}"
-
-
-async def _last_words(process: asyncio.subprocess.Process) -> str:
-    """The end of what the worker wrote to stderr; reads on, so that it never blocks."""
-    stderr, tail = process.stderr, b""
-    assert stderr is not None
-    while chunk := await stderr.read(4096):
-        tail = (tail + chunk)[-STDERR_CHARS_MAX:]
-    return tail.decode(errors="replace").strip().splitlines()[-1] if tail.strip() else ""

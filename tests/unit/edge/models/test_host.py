@@ -331,3 +331,20 @@ def test_set_whose_selftest_fails_in_the_fused_graph_is_not_taken(tmp_path: Path
         assert host.status.bundles == ()
 
     with_host(body)
+
+
+def test_worker_that_reaches_for_the_network_is_ended_by_its_filter(tmp_path: Path) -> None:
+    told = list[tuple[str, str]]()
+
+    async def body(host: ModelHost) -> None:
+        await host.load([place(tmp_path)])
+        await wait_state(host, "running")
+        assert await host.step(1, VALUES) is None
+        await wait_state(host, "down", "starting")
+        assert told == [("crash", "ended by its system call filter")]
+
+    fake = Path(__file__).parents[3] / "fakes" / "curious_worker.py"
+    with_host(
+        body, program=[str(fake)], on_failure=lambda kind, text: told.append((kind, text)),
+        times=msgspec.structs.replace(QUICK, pause_first_s=0.5),
+    )  # fmt: skip
