@@ -2,7 +2,8 @@
 
 In: the signal table and the roles that the signal set binds. Out: `PhaseInputs`, `GateInputs`.
 Always holds: a role that is not bound, stale or not good is None, and so is a discrete that is
-neither 0 nor 1; the sense of a discrete is applied here and nowhere else.
+neither 0 nor 1; the sense of a discrete and the unit of a role are applied here and nowhere else;
+a signal whose unit does not measure what its role asks for is refused at the start.
 """
 
 from __future__ import annotations
@@ -14,8 +15,10 @@ import numpy as np
 from edge.acquire.table import UNSEEN, SignalTable
 from edge.flight.phase import PhaseInputs
 from edge.update.gate import GATE_ROLES, GateInputs, Observation
+from shared.errors import ConfigError
 from shared.quality import Quality, Reason, code
-from shared.signals import SignalSet
+from shared.signals import Signal, SignalSet
+from shared.units import parse_unit
 
 ENGINES = (1, 2, 3, 4)
 DISCRETES = frozenset(
@@ -25,6 +28,9 @@ DISCRETES = frozenset(
 PHASE_NUMBERS = ("altitude_ft", "airspeed_kt", "ground_speed_kt", "vertical_speed_fpm",
                  "radio_height_ft", *(f"n{s}_{n}" for s in (1, 2) for n in ENGINES))  # fmt: skip
 PHASE_FLAGS = ("wow_left", "wow_right", "on_ground")
+UNITS = {"ft": "[ft_i]", "kt": "[kn_i]", "fpm": "[ft_i]/min", "n1": "%", "n2": "%",
+         "oil": "[psi]"}  # fmt: skip
+"""UCUM of a role, by how its name ends or begins."""
 BAD_RANGE = code(Quality.BAD, Reason.RANGE)
 BAD_STALE = code(Quality.BAD, Reason.STALE)
 
@@ -43,6 +49,11 @@ class Situation:
         self.age_max_ns = {
             role: signals.position[name][0].age_max_ns(signals.signal(name))
             for role, name in bound.items()
+        }
+        self._factor = {
+            role: _factor(role, signals.signal(name))
+            for role, name in bound.items()
+            if role not in DISCRETES
         }
         self._roles = tuple(bound)
         self._at = np.array([table.index[name] for name in bound.values()], np.intp)
@@ -85,9 +96,12 @@ class Situation:
         return seen
 
     def _sense(self, role: str, value: float | None, quality: int, age_ns: int) -> Observation:
-        """A discrete as 1 for what the role says; what is neither 0 nor 1 is bad."""
-        if value is None or (true_raw := self._true_raw.get(role)) is None:
-            return Observation(value, quality, min(age_ns, UNSEEN.age_ns))
+        """A number in the unit of the role; a discrete as 1 for what the role says, and what is
+        neither 0 nor 1 is bad."""
+        if value is None:
+            return Observation(None, quality, min(age_ns, UNSEEN.age_ns))
+        if (true_raw := self._true_raw.get(role)) is None:
+            return Observation(value * self._factor[role], quality, age_ns)
         if value not in (0.0, 1.0):
             return Observation(None, BAD_RANGE, age_ns)
         return Observation(1.0 if value == true_raw else 0.0, quality, age_ns)
@@ -103,3 +117,18 @@ def _is_unpowered(engine: int, seen: dict[str, Observation]) -> bool:
     if core is None or eec is None or core.quality & 3 != Quality.NO_DATA:
         return False
     return eec.value == 0.0
+
+
+def _factor(role: str, signal: Signal) -> float:
+    """What turns the signal's unit into the role's; exactly 1 where they are the same."""
+    first, *_, last = role.split("_")
+    wanted = UNITS.get(last) or UNITS[first]
+    if signal.unit == wanted:
+        return 1.0
+    where = f"roles.{role}"
+    given, target = parse_unit(signal.unit, where), parse_unit(wanted, where)
+    if given.is_scale or given.dimension != target.dimension:
+        raise ConfigError(
+            f"{signal.name} is in {signal.unit!r}", where, f"a signal in {wanted!r}, or alike"
+        )
+    return given.factor / target.factor

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from edge.acquire.reading import Readings
 from edge.acquire.table import SignalTable
 from edge.reports import ReportCollector
 from edge.situation import Situation
+from shared.errors import Rejected
 from shared.quality import Quality
 from shared.signals import SignalSet, parse_signal_set
 
@@ -115,3 +117,43 @@ def test_a_discrete_that_is_neither_0_nor_1_is_unknown() -> None:
     assert odd.gate_inputs(0).wow_left.value is None
     assert odd.gate_inputs(0).eec_power_1.value is None
     assert odd.gate_inputs(0).eec_power_1.quality & 3 == Quality.BAD
+
+
+def number(role: str, unit: str, value: float) -> float | None:
+    text = (
+        f'name = "u"\nversion = 1\nairframe = "T"\n[roles]\n{role} = "X"\n'
+        f'[[group]]\nname = "g"\nrate_hz = 10\nsignal = [{{ name = "X", unit = "{unit}", '
+        f'encoding = "f64" }}]\n'
+    )
+    signals = parse_signal_set(text.encode(), "u.toml")
+    table = SignalTable(signals)
+    situation = Situation(signals, table)
+    zero = np.zeros((1, 1), np.uint8)
+    batch = Readings(
+        signals.groups[0], np.zeros(1, np.int64), np.ones(1, np.int64), np.zeros((1, 0), np.int64),
+        np.array([[value]]), zero,
+    )  # fmt: skip
+    table.update(batch, batch.f64, zero, 0)
+    seen: float | None = getattr(situation.phase_inputs(0), role)
+    return seen
+
+
+@pytest.mark.parametrize(
+    ("role", "unit", "value", "expected"),
+    [
+        ("altitude_ft", "[ft_i]", 1000.0, 1000.0), ("altitude_ft", "m", 10_972.8, 36_000.0),
+        ("ground_speed_kt", "m/s", 100.0, 194.384), ("airspeed_kt", "km/h", 250.0, 134.989),
+        ("vertical_speed_fpm", "m/s", -5.08, -1000.0), ("n2_1", "%", 60.0, 60.0),
+    ],
+)  # fmt: skip
+def test_a_role_is_read_in_its_own_unit_whatever_the_signal_has(
+    role: str, unit: str, value: float, expected: float
+) -> None:
+    # factors: NIST SP 811, appendix B.8
+    assert number(role, unit, value) == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("unit", ["Cel", "kg", "furlong"])
+def test_a_role_of_another_kind_of_unit_is_refused_at_the_start(unit: str) -> None:
+    with pytest.raises(Rejected, match=r"altitude_ft|furlong|'kg'|'Cel'"):
+        number("altitude_ft", unit, 1.0)
