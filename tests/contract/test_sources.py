@@ -315,7 +315,7 @@ def rig(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Rig]:
     made.end()
 
 
-def gather(rig: Rig, last: int, deadline_s: float = 5.0) -> list[Readings]:
+def gather(rig: Rig, last: int, deadline_s: float = 10.0) -> list[Readings]:
     """Drain and pull, as the daemon does, until value `last` came."""
     found: list[Readings] = []
     until_s = time.monotonic() + deadline_s
@@ -391,13 +391,15 @@ def test_a_drain_takes_at_most_what_it_may(rig: Rig) -> None:
 def test_a_drain_never_blocks(rig: Rig) -> None:
     assert rig.source.drain(100) == 0  # not open
     opened(rig)
-    longest_s = 0.0
-    for _ in range(50):
+    took_s = []
+    for _ in range(51):
         start_s = time.monotonic()
         rig.source.drain(1)
         rig.source.pull()
-        longest_s = max(longest_s, time.monotonic() - start_s)
-    assert longest_s < 0.1  # 10 ms is a tick; this machine is shared
+        took_s.append(time.monotonic() - start_s)
+    took_s.sort()
+    # one that blocks would wait for its timeout each time; others on this machine cost less
+    assert took_s[25] < 0.01 and took_s[-1] < 1.0
 
 
 @every
@@ -410,18 +412,10 @@ def test_readings_wait_until_their_group_is_pulled(rig: Rig) -> None:
         rig.source.drain(1000)
         assert rig.source.pull(frozenset({0})) == []
         time.sleep(0.01)
-    found = rig.source.pull(frozenset({1})) + gather_rest(rig)
+    found = rig.source.pull(frozenset({1}))
+    if values(found)[-1:] != [N - 1]:
+        found += gather(rig, N - 1)
     assert values(found) == list(range(N))
-
-
-def gather_rest(rig: Rig) -> list[Readings]:
-    until_s = time.monotonic() + 0.4
-    found = []
-    while time.monotonic() < until_s:
-        rig.source.drain(1000)
-        found += rig.source.pull()
-        time.sleep(0.01)
-    return found
 
 
 @every
@@ -506,25 +500,27 @@ def test_the_library_of_opcua_is_only_loaded_for_such_a_source() -> None:
 # -- what only OPC UA has
 
 
-def told(source: Source, wait_s: float = 0.15) -> list[Readings]:
-    until_s = time.monotonic() + wait_s
-    found = []
+def told(source: Source, enough: Callable[[list[Readings]], bool]) -> list[Readings]:
+    """What comes until it is enough; it must be within ten seconds."""
+    until_s = time.monotonic() + 10
+    found: list[Readings] = []
     while time.monotonic() < until_s:
         source.drain(1000)
         found += source.pull()
+        if found and enough(found):
+            return found
         time.sleep(0.01)
-    return found
+    raise AssertionError([(r.raw.tolist(), r.status.tolist()) for r in found[-3:]])
 
 
 def test_opcua_status_codes_become_statuses(opcua_bench: OpcUaBench) -> None:
     rig = OpcUaRig(opcua_bench)
     rig.source.open(3.0)
-    told(rig.source)
-    for k, status in enumerate((STATUS_TEST, STATUS_FAILURE, STATUS_NO_DATA, STATUS_NORMAL)):
-        opcua_bench.server.write("X", k, status=status)
-        assert told(rig.source)[-1].status[-1, 0] == status
+    for status in (STATUS_NORMAL, STATUS_TEST, STATUS_FAILURE, STATUS_NO_DATA, STATUS_NORMAL):
+        opcua_bench.server.write("X", status, status=status)
+        told(rig.source, lambda found, s=status: found[-1].status[-1, 0] == s)  # type: ignore[misc]
     opcua_bench.server.write("X", float("nan"))
-    assert told(rig.source)[-1].status[-1, 0] == STATUS_NO_DATA
+    told(rig.source, lambda found: found[-1].status[-1, 0] == STATUS_NO_DATA)
     rig.end()
 
 
@@ -532,20 +528,21 @@ def test_opcua_holds_a_value_while_the_server_lives_and_tells_no_change_below_th
     opcua_bench: OpcUaBench,
 ) -> None:
     text = opcua_bench.signals.text.replace(b'node = "s=X"', b'node = "s=X", deadband = 2.0')
-    signals = parse_signal_set(text, "t")
-    url = opcua_bench.server.url
     opcua_bench.server.write("X", 10)
-    source = OpcUaSource(url, NAMESPACE, signals, 0.02)
+    source = OpcUaSource(opcua_bench.server.url, NAMESPACE, parse_signal_set(text, "t"), 0.02)
     source.open(3.0)
-    told(source)
+    told(source, lambda found: found[-1].raw[-1, 0] == 10)
     opcua_bench.server.write("X", 11)
-    held = told(source, 0.3)
+    start_s = time.monotonic()
+    held = told(source, lambda found: sum(len(batch.t_ns) for batch in found) >= 8)
     rows = [row for batch in held for row in batch.raw[:, 0].tolist()]
-    assert 5 <= len(rows) <= 20 and set(rows) == {10}  # 50 Hz, where nothing is told
+    assert set(rows) == {10} and len(rows) <= 50 * (time.monotonic() - start_s) + 2
     opcua_bench.server.write("X", 14)
-    assert told(source)[-1].raw[-1, 0] == 14
+    told(source, lambda found: found[-1].raw[-1, 0] == 14)
     source.close()
-    assert told(source, 0.1) == []
+    source.pull()
+    time.sleep(0.1)
+    assert source.drain(100) == 0 and source.pull() == []
 
 
 def test_opcua_namespaces_are_found_by_uri(opcua_bench: OpcUaBench) -> None:
@@ -579,7 +576,7 @@ def test_opcua_signed_encrypted_and_with_a_user(tmp_path: Path) -> None:
     server.write("X", 5)
     source = client("right", security)
     source.open(5.0)
-    assert told(source)[-1].raw[-1, 0] == 5
+    told(source, lambda found: found[-1].raw[-1, 0] == 5)
     source.close()
     for password, how in (("wrong", security), ("right", "")):
         with pytest.raises(Unreachable):
