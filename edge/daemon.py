@@ -163,7 +163,7 @@ class Daemon:
             able=self._able, on_action=self._govern, beat=self._heart("governor"),
         )  # fmt: skip
         self._backlog = BacklogMeter(profile.recording.outbox_bytes_max)
-        self._watchdog = Watchdog(self._hearts, self._notify, self._summary)
+        self._watchdog = Watchdog(self._hearts, self._notify, self._summary, self._note_late)
         self._tasks = Tasks(
             lambda name, why: self._book.audit("task", "restarted", subject=name, reasons=[why]),
             self._die,
@@ -451,6 +451,13 @@ class Daemon:
         return self._hearts.expect(name, HEARTBEAT_S[name.partition("-")[0]] + more_s)
 
     # -- what it says of itself
+
+    def _note_late(self, late: dict[str, float]) -> None:
+        """A task that hangs is told before the service manager ends this process for it."""
+        self._book.audit(
+            "task", "late" if late else "in time", subject=" ".join(sorted(late)),
+            reasons=[f"{name}: no heartbeat for {age_s:.1f} s" for name, age_s in late.items()],
+        )  # fmt: skip
 
     def _summary(self) -> str:
         """One line for `systemctl status`."""

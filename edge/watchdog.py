@@ -8,12 +8,10 @@ is late only once its pauses and its own work have taken longer than its bound.
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable
 
 from edge.notify import Notifier, status_line
 from shared.clock import Clock
-from shared.log import event
 
 PERIOD_S = 1.0
 
@@ -52,10 +50,14 @@ class Hearts:
 
 
 class Watchdog:
-    """Feeds the service manager. describe: one line for people, about now."""
+    """Feeds the service manager. describe: one line for people, about now. tell: told who is late
+    (name to s), each time that changes."""
 
-    def __init__(self, hearts: Hearts, notify: Notifier, describe: Callable[[], str]) -> None:
-        self._hearts, self._notify, self._describe = hearts, notify, describe
+    def __init__(
+        self, hearts: Hearts, notify: Notifier, describe: Callable[[], str],
+        tell: Callable[[dict[str, float]], None] = lambda late: None,
+    ) -> None:  # fmt: skip
+        self._hearts, self._notify, self._describe, self._tell = hearts, notify, describe, tell
         self._said: frozenset[str] = frozenset()
 
     async def run(self) -> None:
@@ -68,8 +70,7 @@ class Watchdog:
         late = self._hearts.late()
         if frozenset(late) != self._said:
             self._said = frozenset(late)
-            ages_s = {name: round(age_s, 1) for name, age_s in late.items()}
-            event("tasks.late", late=ages_s, level=logging.ERROR if late else logging.INFO)
+            self._tell(late)
         if late:
             self._notify(status_line(f"no heartbeat of {', '.join(sorted(late))}"))
         else:

@@ -83,7 +83,7 @@ def lines(status: Status, age_s: float) -> Iterator[str]:
         yield ""
     for title, text in _rows(status):
         first, *more = text if isinstance(text, list) else [text]
-        yield f"{title:{WIDTH}}{first}"
+        yield f"{title:{WIDTH}}{first}".rstrip()
         yield from (f"{'':{WIDTH}}{line}" for line in more)
 
 

@@ -49,7 +49,9 @@ def test_the_manager_is_fed_only_while_every_heart_beats_in_time(
     clock = ManualClock()
     hearts = Hearts(clock)
     tick, link = hearts.expect("tick", 5.0), hearts.expect("link", 60.0)
-    watchdog = Watchdog(hearts, Notifier(str(tmp_path / "notify")), lambda: "cruise, F1")
+    told: list[dict[str, float]] = []
+    notify = Notifier(str(tmp_path / "notify"))
+    watchdog = Watchdog(hearts, notify, lambda: "cruise, F1", told.append)
     assert watchdog.look()
     assert manager.received() == ["WATCHDOG=1\nSTATUS=cruise, F1"]
     clock.advance_s(50)
@@ -62,6 +64,7 @@ def test_the_manager_is_fed_only_while_every_heart_beats_in_time(
     assert manager.received()[-1] == "STATUS=no heartbeat of link"
     link()
     assert watchdog.look()
+    assert told == [{"link": 61.0}, {}]  # each change once
 
 
 def test_a_task_that_hangs_beside_healthy_ones_ends_the_feeding(
