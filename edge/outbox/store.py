@@ -11,6 +11,9 @@ or the disk itself is full, a call raises Unreachable, nothing of its transactio
 counters are untouched, and the next call may succeed: space is made at the end of the failed one.
 On a full disk the store no longer grows; it has a reserve beside it to get that far, works inside
 what it has, and grows again once the reserve can be held again. It opens on a full disk too.
+
+With a keyring everything rests sealed (`sealing`). After a sync that failed nothing is written any
+more: the process is to end, and the next one reads the disk again (`database.Unsynced`).
 """
 
 from __future__ import annotations
@@ -26,7 +29,7 @@ from types import TracebackType
 
 import apsw
 
-from edge.outbox import rows
+from edge.outbox import figures, rows
 from edge.outbox.books import Books, Moment
 from edge.outbox.database import PAGE_BYTES, Unsynced, move_aside, open_database, typed_errors
 from edge.outbox.journal import Journal
@@ -41,7 +44,7 @@ from shared.envelope import TIME_NONE
 from shared.errors import ConfigError, Corrupt, Rejected, Unreachable
 from shared.messages import Ack, Audit, StreamPosition, encode
 from shared.sync.sender import Held
-from shared.topics import CLASSES, check_identifier
+from shared.topics import check_identifier
 
 __all__ = ["AckCounts", "Opened", "Outbox", "OutboxStats", "RecordRef"]
 
@@ -335,37 +338,19 @@ class Outbox:
             return self._books.learn(ack, answer, keep=False)
 
     def stats(self) -> OutboxStats:
-        streams = list(self._streams.all.values())
-        depth = dict.fromkeys(CLASSES, 0)
-        first: list[int] = []
-        for stream in streams:
-            unsafe = stream.unsafe()
-            depth[stream.cls] += unsafe.size
-            if unsafe:
-                first.append(stream.record_id(next(iter(unsafe))[0]))
         with self._errors():
-            times = [rows.event_time_ns(self._db, number) for number in first]
-        return OutboxStats(
-            sum(stream.held.size for stream in streams), self._room.size_bytes(), depth,
-            min(times, default=None), self._books.evicted_unsafe, self._books.thinned,
-            self._streams.locked,
-        )  # fmt: skip
+            return figures.stats(
+                self._db, self._streams, self._room.size_bytes(), self._books.evicted_unsafe,
+                self._books.thinned,
+            )  # fmt: skip
 
     def unsafe_by_class(self) -> dict[str, tuple[int, int, int]]:
         """What the ground has still to get: records, bytes, earliest event time (0: none) a class.
 
         Reads a row a record, about 10 ms for 50,000 of them: for every few seconds.
         """
-        found = dict.fromkeys(CLASSES, (0, 0, 0))
-        for stream in list(self._streams.all.values()):
-            if not (unsafe := stream.unsafe()):
-                continue
-            with self._errors():
-                size, oldest_ns = rows.weigh(self._db, stream, unsafe)
-            records, before, other_ns = found[stream.cls]
-            times = [t_ns for t_ns in (oldest_ns, other_ns) if t_ns]
-            found[stream.cls] = records + unsafe.size, before + size, min(times, default=0)
-        return found
+        with self._errors():
+            return figures.unsafe_by_class(self._db, self._streams)
 
     # -- inside
 
