@@ -15,7 +15,6 @@ from edge.tasks import Tasks
 from edge.watchdog import Hearts, Watchdog
 from shared.clock import ManualClock, SystemClock
 
-
 NAME = f"@tailtwin-test-{os.getpid()}"
 
 
