@@ -130,3 +130,6 @@ OPERATORS: dict[tuple[str, str], Operator] = {
         cost="trees",
     ),
 }  # fmt: skip
+
+NAMES = frozenset(name for _, name in OPERATORS)
+"""Of both domains, for people."""
