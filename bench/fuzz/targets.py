@@ -51,8 +51,10 @@ from shared.signals import (
     unpack_signal_set,
 )
 from shared.sync.receiver import Receiver
+from shared.sync.sender import Limits, Sender
 from shared.topics import CLASSES, parse_subject
 from shared.units import parse_unit
+from tests.fakes.store import MemoryStore
 
 ROOT = Path(__file__).resolve().parents[2]
 WHERE = "fuzz"
@@ -232,6 +234,19 @@ def _signed(kind: type[msgspec.Struct], data: bytes) -> object:
                            WHERE)  # fmt: skip
 
 
+def _ack_to_sender(data: bytes) -> object:
+    """A verified ack, to the sender of a store that waits for it."""
+    ack = messages.decode(messages.Ack, data, WHERE)
+    store = MemoryStore("T-1", "e0")
+    for _ in range(4):
+        store.append("alert", b"x")
+    sender = Sender(store, "T-1")
+    sender.on_connect(b"n" * 8, Limits(1e6), 0)
+    while sender.take(0) is not None:
+        pass
+    return (sender.on_ack(ack, 1), sender.on_ack(ack, 2))
+
+
 def _hello(data: bytes) -> object:
     hello = messages.decode(messages.Hello, data, WHERE)
     examine("aero.v1.OPX.T-1.hello", data, "OPX", {"T-1": signer().public})
@@ -386,6 +401,7 @@ TARGETS: dict[str, Target] = {
         Target("ack, signed", partial(_signed, messages.Ack), lambda: _one(some_messages()["ack"])),
         Target("ack, unsigned", partial(verify, "ack", public=signer().public, where=WHERE),
                lambda: [signer().sign("ack", messages.encode(some_messages()["ack"]))]),
+        Target("ack to the sender", _ack_to_sender, lambda: _one(some_messages()["ack"])),
         Target("hello to the receiver", _hello, lambda: _one(some_messages()["hello"])),
         Target("subject", _subject, lambda: [b"aero.v1.OPX.T-1.alert", b"aero/v1/OPX/T-1/ack"],
                is_text=True),
