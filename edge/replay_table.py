@@ -72,10 +72,20 @@ def _open(report: ReplayReport) -> list[str]:
 
 
 def _refusals(report: ReplayReport) -> list[str]:
-    return [
-        f"{_span(one.seconds):>12}  {one.code}{f' ({one.role})' if one.role else ''}: {one.text}"
-        for one in report.gate_refusals
-    ]
+    """One line a reason; roles that are missing for equally long share one."""
+    together: dict[tuple[str, float], list[str]] = {}
+    for one in report.gate_refusals:
+        if one.code == "missing":
+            together.setdefault((one.code, one.seconds), []).append(one.role)
+    lines = []
+    for one in report.gate_refusals:
+        roles = together.get((one.code, one.seconds), [])
+        if roles[1:] and one.role == roles[0]:
+            lines.append(f"{_span(one.seconds):>12}  missing: {', '.join(roles)}")
+        elif not roles[1:]:
+            role = f" ({one.role})" if one.role else ""
+            lines.append(f"{_span(one.seconds):>12}  {one.code}{role}: {one.text}")
+    return lines
 
 
 def _contradictions(report: ReplayReport) -> list[str]:

@@ -154,7 +154,7 @@ class Gate:
         confidence: in the phase. doubts: what contradicts itself among its evidence, by name.
         """
         reasons = list(violations(self.rule, self._age_max_ns, inputs, phase))
-        reasons += _doubts(confidence, doubts)
+        reasons += _doubts(phase, confidence, doubts)
         reasons += self._time_reasons(now_ns)
         self._last_step_ns = now_ns
         if reasons:
@@ -216,12 +216,15 @@ def violations(
         yield from look.within("airspeed_kt", None, rule.airspeed_max_kt, "kt", "contradicts")
 
 
-def _doubts(confidence: Confidence, doubts: Sequence[str]) -> Iterator[GateReason]:
+def _doubts(
+    phase: Phase, confidence: Confidence, doubts: Sequence[str]
+) -> Iterator[GateReason]:  # fmt: skip
     """A phase that is held on less than all of its evidence is no proof."""
     for doubt in doubts:
         yield GateReason("contradiction", f"the evidence of the phase contradicts itself: {doubt}")
-    if confidence is not Confidence.HIGH:
-        yield GateReason("low_confidence", f"the phase is held on {confidence.value} confidence")
+    if confidence is not Confidence.HIGH and phase is not Phase.UNKNOWN:
+        how = {Confidence.LOW: "low", Confidence.NONE: "no"}[confidence]
+        yield GateReason("low_confidence", f"the phase is held on {how} confidence")
 
 
 def _power(rule: GateRule, look: _Look) -> Iterator[GateReason]:
