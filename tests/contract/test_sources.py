@@ -30,6 +30,7 @@ from edge.acquire.udpwords import UdpWordSource
 from edge.acquire.wordfile import WordFileSource
 from hil.bus import arinc429, arinc717
 from hil.bus.opcua import NAMESPACE, PlantServer, make_keys
+from hil.plant import flight
 from shared.errors import TailTwinError, Unreachable
 from shared.signals import (
     READING_MAGIC,
@@ -543,6 +544,20 @@ def test_opcua_holds_a_value_while_the_server_lives_and_tells_no_change_below_th
     source.pull()
     time.sleep(0.1)
     assert source.drain(100) == 0 and source.pull() == []
+
+
+def test_opcua_server_of_the_bench_plays_a_flight(opcua_bench: OpcUaBench) -> None:
+    signals, raw = opcua_bench.signals, np.arange(100, 140)
+    t_ns = T0 + np.arange(40) * signals.groups[1].period_ns
+    one = flight.Readings(t_ns, raw[:, None], np.zeros((40, 0)), np.zeros((40, 1), np.uint8))
+    flown = flight.Flight(signals.sha256.hex(), {"other": one, "g": one}, {"start_ns": T0})
+    opcua_bench.server.write("X", -1)
+    source = OpcUaSource(opcua_bench.server.url, NAMESPACE, signals, 0.02)
+    source.open(3.0)
+    assert opcua_bench.server.play(flown, until_s=0.6) == 30
+    found = told(source, lambda found: found[-1].raw[-1, 0] == 129)
+    assert values(found) == list(range(100, 130))
+    source.close()
 
 
 def test_opcua_namespaces_are_found_by_uri(opcua_bench: OpcUaBench) -> None:

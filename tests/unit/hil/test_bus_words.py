@@ -1,4 +1,4 @@
-"""A flight over ARINC 429, ARINC 717 and OPC UA arrives as it was, raw integer for raw integer."""
+"""A flight over ARINC 429 and ARINC 717 arrives as it was, raw integer for raw integer."""
 
 from __future__ import annotations
 
