@@ -59,7 +59,7 @@ class PhaseMachine:
         self._claims = Claims()
         self._witness = Witness()
         self._lost_s = 0.0
-        self._has_landed = False
+        self._has_landed = self._was_airborne = False
         self._field_ft: float | None = None
         """Altitude when last on the ground."""
         self._waited_s = 0.0
@@ -79,6 +79,7 @@ class PhaseMachine:
         self._witness_time(passed_s)
         seen = self._witness.look(now_ns, inputs)
         airborne, age_s = self._settle(seen.on_ground)
+        self._remember(airborne)
         self._waited_s = 0.0
         known = self._is_known(seen)
         self._lost_s = max(0.0, self._lost_s + min(passed_s, LOST_S) * (-RECOVERY if known else 1))
@@ -98,6 +99,13 @@ class PhaseMachine:
         if not 0 <= passed_s <= LOST_S:
             self._enter(Phase.UNKNOWN)
             self._lost_s = 0.0
+
+    def _remember(self, airborne: bool | None) -> None:
+        """A landing that no phase saw is one: it tells taxi in from taxi out."""
+        if airborne:
+            self._was_airborne, self._has_landed = True, False
+        elif airborne is False and self._was_airborne:
+            self._was_airborne, self._has_landed = False, True
 
     def _is_known(self, seen: Evidence) -> bool:
         """Enough to go on with: on the ground its motion, in the air its vertical speed."""
