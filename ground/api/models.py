@@ -78,6 +78,8 @@ class Aboard(BaseModel):
     outbox_bytes: int
     oldest_unsafe: str | None
     esns: list[str]
+    shed: list[str] = []
+    """What the governor aboard has given up to stay in its budget, in its order."""
 
 
 class TwinState(BaseModel):
