@@ -151,8 +151,12 @@ def make_source(
 
         return MqttSource(config.host, config.port, config.topic, signals)
     if isinstance(config, OpcUaServer):
-        from edge.acquire.opcua import OpcUaSource
-
+        try:
+            from edge.acquire.opcua import OpcUaSource
+        except ImportError as error:
+            raise ConfigError(
+                f"OPC UA is not installed: {error}", config.url, "install the extra tailtwin[opcua]"
+            ) from None
         password = folder / config.password_file if config.password_file else None
         return OpcUaSource(
             config.url, config.namespace, signals, config.publishing_s,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import tomllib
 from pathlib import Path
 
@@ -109,3 +110,12 @@ def test_two_buses_may_not_feed_one_group(signals: SignalSet) -> None:
     assert len(make_sources([words, bench], signals)) == 2
     with pytest.raises(ConfigError, match="both feed group 'g'"):
         make_sources([words, rig], signals)
+
+
+def test_opcua_that_is_not_installed_is_said_plainly(
+    signals: SignalSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "edge.acquire.opcua", None)
+    with pytest.raises(ConfigError, match="not installed") as error:
+        make_source(config('kind = "opcua"\nurl = "u"\nnamespace = "n"'), signals)
+    assert "tailtwin[opcua]" in error.value.remedy
