@@ -44,7 +44,9 @@ from edge.models.host import HostTimes, ModelHost
 from edge.models.means import StepMeans
 from edge.models.snapshots import SnapshotKeeper
 from edge.models.step import ModelStep
+from edge.models.workeralert import WorkerAlert
 from edge.notify import Notifier
+from edge.outbox.devicekey import load_keyring
 from edge.outbox.store import Outbox, RecordRef
 from edge.periods import PeriodKeeper, restore_landing
 from edge.pipeline import Pipeline
@@ -111,6 +113,9 @@ class Daemon:
         self._outbox = Outbox.open(
             settings.state_dir / "outbox.db", operator=tail.operator, tail=tail.tail, clock=clock,
             random=os.urandom, bytes_max=profile.recording.outbox_bytes_max,
+            keyring=load_keyring(
+                settings.state_dir / "identity", profile.seal.kind, profile.seal.tpm_tcti
+            ),
         )  # fmt: skip
         self._recorder = Recorder(self._outbox, signals, profile.recording.journal_s)
         self._periods = PeriodKeeper(self._outbox, self._recorder, tail, settings.device)
@@ -132,6 +137,7 @@ class Daemon:
             self._snapshots,
         )  # fmt: skip
         self._deviations = Deviations(self._alerts)
+        self._worker_alert = WorkerAlert(self._alerts)
         self._kpis = KpiCollector(profile.pace.kpi_step_s, profile.pace.kpi_window_s)
         # link
         self._link = LinkRunner(
@@ -249,6 +255,7 @@ class Daemon:
         phase, t_ns = self._state.phase, self._table.t_event_ns
         self._report(self._pipeline.reports.step(phase.value, t_ns))
         self._send_snapshots(self._snapshots.step(t_ns))
+        self._tell(self._worker_alert.judge(self._host.status, t_ns, phase))
         if self._turning is None and t_ns:
             self._turning = self._periods.machine.step(self._state, t_ns)
         if self._turning is not None:
@@ -516,6 +523,8 @@ class Daemon:
         detail = {"recovered_readings": str(recovered), "boot": str(self._outbox.boot)}
         if opened.full:
             detail["full"] = opened.full
+        if opened.locked:
+            detail["locked"] = str(opened.locked)
         if opened.quarantined is not None:
             detail["quarantined"] = f"{opened.quarantined.name}: {opened.reason}"
         self._book.audit("boot", "started", subject=self._outbox.epoch, detail=detail)
