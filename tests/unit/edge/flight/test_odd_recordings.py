@@ -247,6 +247,37 @@ def test_time_that_nobody_watched_shuts_the_gate_and_proves_no_phase(jump: float
     assert len(story.flights) == 1
 
 
+AT_THE_STAND = [
+    (AIR, {"wow_left", "wow_right", "phase_or_contradiction"}),
+    ({"wow_left": 0.0}, {"wow_left", "wow_disagree", "contradiction", "low_confidence"}),
+    ({"wow_right": None}, {"no_data", "low_confidence"}),
+    ({"ground_speed_kt": 5.0}, {"moving"}),
+    ({"ground_speed_kt": None}, {"no_data", "low_confidence"}),
+    ({"ground_speed_kt": 250.0}, {"moving", "contradiction", "low_confidence"}),
+    ({"airspeed_kt": 250.0}, {"contradicts", "contradiction", "low_confidence"}),
+    ({"altitude_ft": 36_000.0}, {"contradicts", "contradiction", "low_confidence"}),
+    ({"radio_height_ft": 500.0}, {"contradiction", "low_confidence"}),
+    ({"n2_1": 60.0, "eec_power_1": 1.0}, {"engine_runs"}),
+    ({"n2_1": None, "eec_power_1": 1.0}, {"no_data", "low_confidence"}),
+    ({"fuel_cutoff_2": 0.0}, {"fuel_cutoff_2"}),
+    ({"parking_brake": 0.0}, {"parking_brake"}),
+    ({"external_power": 0.0, "apu_power": 0.0}, {"no_power"}),
+    ({"battery_only": 1.0}, {"battery_only"}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("odd", "codes"), AT_THE_STAND, ids=lambda x: " ".join(map(str, x)))
+def test_an_open_gate_shuts_at_once_with_its_reasons(
+    odd: dict[str, float | None], codes: set[str]
+) -> None:
+    at = END - BLOCK - 30
+    story = run(edit(rows(BLOCK), at, END, **odd))
+    assert story.gates[at - 1] and not story.opened(at)
+    told = story.reasons[at]
+    told |= {"phase_or_contradiction"} if told & {"phase", "contradiction"} else set()
+    assert codes <= told
+
+
 SUBSETS = {
     "ADS-B": ("altitude_ft", "ground_speed_kt"),
     "ADS-B with air data": ("altitude_ft", "ground_speed_kt", "airspeed_kt", "vertical_speed_fpm"),
