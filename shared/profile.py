@@ -52,7 +52,7 @@ class ComputeProfile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     cpu_percent_max: Annotated[float, Meta(gt=0, le=6400)] = 15.0
     """Of one core, all processes aboard, at 1,000 messages a second."""
     memory_mb_max: Positive = 256
-    """Resident, all processes aboard."""
+    """Of all processes aboard; a page that two share counts once (PSS)."""
     storage_mb_max: Positive = 1000
     """State directory: outbox, models, cache."""
     models: ModelBounds = ModelBounds()
