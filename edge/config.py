@@ -75,7 +75,6 @@ class Pace(_Strict, frozen=True, kw_only=True):
     tick_s: float = 0.010
     messages_per_tick_max: int = 4096
     flight_rate: float = 1.0
-    model_period_s: float = 1.0
     model_deadline_s: float = 0.5
     state_period_s: float = 60.0
     kpi_step_s: float = 5.0
@@ -160,7 +159,6 @@ def load_profile(path: Path) -> tuple[Profile, SignalSet]:
         "recording.snapshot_pre_s": 0 <= profile.recording.snapshot_pre_s <= 120,
         "recording.snapshot_post_s": 0 <= profile.recording.snapshot_post_s <= 120,
         "air.bytes_per_s_max": profile.air.bytes_per_s_max >= 0,
-        "pace.model_period_s": pace.model_period_s >= 0.1,
         "pace.kpi_step_s": 0 < pace.kpi_step_s <= pace.kpi_window_s,
     }.items():
         if not ok:

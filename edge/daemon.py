@@ -101,7 +101,7 @@ class Daemon:
             [make_source(x, signals) for x in profile.source] if sources is None else list(sources)
         )
         self._slice = Beat(min(LOOK_S, profile.recording.journal_s))
-        self._step_beat = Beat(profile.pace.model_period_s)
+        self._steps: dict[float, Beat] = {}  # of the live models, by rate
         self._jobs: deque[Callable[[], None]] = deque()
         """What a slice made due; one of them a tick, so that no alert waits for all of them."""
         self._table = SignalTable(signals)
@@ -244,8 +244,9 @@ class Daemon:
         if is_slice:
             if self._recorder.is_journal_due(now_ns):
                 self._jobs.append(partial(self._book.keep_on, self._recorder.journal, now_ns))
-            if self._step_beat.is_due(now_ns):
-                self._jobs.append(lambda: self._tasks.spawn(self._step_models()))
+            for rate_hz, beat in self._steps.items():
+                if beat.is_due(now_ns):
+                    self._jobs.append(partial(self._begin_step, rate_hz))
         elif not self._jobs:
             self._book.keep_on(self._recorder.seal_one)
 
@@ -279,9 +280,16 @@ class Daemon:
 
     # -- models and alerts
 
-    async def _step_models(self) -> None:
-        values = self._pipeline.means.take()
-        steps = await self._host.step(self._table.t_event_ns, values, self._pipeline.trigger)
+    def _begin_step(self, rate_hz: float) -> None:
+        self._tasks.spawn(self._step_models(rate_hz))
+
+    async def _step_models(self, rate_hz: float) -> None:
+        means = self._pipeline.means.get(rate_hz)
+        if means is None:
+            return  # the set was replaced meanwhile
+        steps = await self._host.step(
+            self._table.t_event_ns, means.take(), self._pipeline.trigger, rate_hz
+        )
         for step in steps or ():
             self._take_step(step)
 
@@ -368,8 +376,19 @@ class Daemon:
 
     def _watch_inputs(self) -> None:
         """Means and snapshots of what the worker's set reads."""
-        self._pipeline.means = StepMeans(self._settings.signals, self._host.signals)
+        self._pace_models()
         self._snapshots.watch(self._host.signals)
+
+    def _pace_models(self) -> None:
+        """Each rate of the set has its beat and its means; slices are as short as the fastest."""
+        rates = self._host.rates
+        fastest_s = 1.0 / max(rates, default=1.0)
+        self._slice = Beat(min(LOOK_S, self._settings.profile.recording.journal_s, fastest_s))
+        self._steps = {rate_hz: Beat(1.0 / rate_hz) for rate_hz in rates}
+        self._pipeline.means = {
+            rate_hz: StepMeans(self._settings.signals, self._host.signals_of(rate_hz))
+            for rate_hz in rates
+        }
 
     # -- update
 

@@ -62,8 +62,8 @@ class Pipeline:
         self._table, self._recorder, self._keep_on = table, recorder, keep_on
         self._watch = watch
         self._seen_ns = self._seen_next_ns = 0
-        self.means = StepMeans(signals, ())
-        """Of the signals that the loaded models use; replaced when models are."""
+        self.means: dict[float, StepMeans] = {}
+        """By rate of the loaded models, Hz, of the signals that they read; replaced when they are."""
         self.reports, self.snapshots = ReportCollector(signals), snapshots
         self.trigger: tuple[str, int] | None = None
         """Group and bus counter of the newest reading."""
@@ -100,7 +100,8 @@ class Pipeline:
         readings, values, quality = judged.readings, judged.values, judged.quality
         group = readings.group.name
         self._keep_on(self._recorder.add, readings, quality, now_ns)
-        self.means.add(group, values, quality)
+        for means in self.means.values():
+            means.add(group, values, quality)
         self.reports.add(readings, values, quality)
         self.snapshots.add(readings, quality)
         if self._watch is not None:

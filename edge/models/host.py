@@ -142,7 +142,14 @@ class ModelHost:
     @property
     def signals(self) -> frozenset[str]:
         """Signals that the live set reads."""
-        return frozenset().union(*(x.binding.signals for x in self._set))
+        return self.signals_of(ALL_RATES)
+
+    def signals_of(self, rate_hz: float) -> frozenset[str]:
+        """Signals that the bundles of one rate read."""
+        return frozenset().union(
+            *(x.binding.signals for x in self._set
+              if rate_hz in (ALL_RATES, x.binding.bundle.rate_hz))
+        )  # fmt: skip
 
     async def run(self) -> None:
         """Keep a worker alive until cancelled; then end it."""

@@ -19,7 +19,7 @@ from shared.block import Block, Replaced
 
 STEP = 2
 KEEP_EVERY_MAX = 8
-RATE_MIN_HZ = 1.0  # what models step at (pace.model_period_s)
+RATE_MIN_HZ = 1.0  # what the baselines step at
 CHANGES_SHARE = 0.125  # of the readings, kept on top; more, and a flapping status keeps everything
 _STREAM = re.compile(r"(?:block|thin(\d))-(.+)\Z")
 
