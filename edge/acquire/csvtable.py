@@ -282,7 +282,9 @@ def time_ns(text: str, unit: TimeUnit, start_ns: int) -> int:
     try:
         if unit == "iso":
             match = _ISO.fullmatch(text)
-            if match is None:
+            if (
+                match is None or not 1970 <= int(match[1][:4]) <= 2200
+            ):  # beyond, numpy's ns wrap round
                 return -1
             t_ns = int(np.datetime64(f"{match[1]}T{match[2]}", "ns").astype(np.int64))
             if match[4]:
@@ -294,6 +296,6 @@ def time_ns(text: str, unit: TimeUnit, start_ns: int) -> int:
             scaled = int(whole) * _NS[unit] + int(fraction[:9].ljust(9, "0")) * _NS[unit] // 10**9
         else:
             scaled = round(float(text) * _NS[unit])
-        return min(start_ns + scaled, 1 << 62)
+        return max(-1, min(start_ns + scaled, 1 << 62))
     except (ValueError, OverflowError):
         return -1

@@ -62,6 +62,7 @@ def bounds(wire: Arinc429) -> tuple[int, int]:
     return 0, (1 << bits) - 1
 
 
+@settings(deadline=None)
 @given(st.data(), wires(), st.integers(0, 0o377), st.integers(0, 3))
 def test_what_is_encoded_is_decoded(
     data: st.DataObject, wire: Arinc429, label: int, sdi: int
@@ -95,7 +96,7 @@ def streams(draw: st.DrawFn) -> tuple[list[int], list[int], list[int]]:
     return times, columns, sorted(draw(st.lists(st.integers(0, n), max_size=6)))
 
 
-@settings(max_examples=300)
+@settings(deadline=None, max_examples=300)
 @given(streams())
 def test_every_word_is_in_exactly_one_row_and_in_order(
     stream: tuple[list[int], list[int], list[int]],
@@ -128,6 +129,7 @@ def test_every_word_is_in_exactly_one_row_and_in_order(
     assert binner.pending == 0
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=2000))
 def test_any_words_are_rows_or_are_counted(data: bytes) -> None:
     words = np.frombuffer(data[: len(data) // 16 * 16], WORD)
@@ -137,6 +139,7 @@ def test_any_words_are_rows_or_are_counted(data: bytes) -> None:
     assert samples + decoder.refused.total() == len(words)
 
 
+@settings(deadline=None)
 @given(st.lists(st.binary(max_size=100), max_size=12))
 def test_any_datagrams_are_borne(payloads: list[bytes]) -> None:
     source = UdpWordSource("127.0.0.1", 0, {0: "B"}, SET)

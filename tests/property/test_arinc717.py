@@ -29,14 +29,14 @@ def read(
     return np.concatenate([n for n, _ in parts]), np.concatenate([w for _, w in parts]), refused
 
 
-@settings(max_examples=60)
+@settings(deadline=None, max_examples=60)
 @given(st.booleans(), st.binary(max_size=3000), st.lists(st.integers(0, 3000), max_size=3))
 def test_any_bytes_are_borne(is_packed: bool, data: bytes, cuts: list[int]) -> None:
     numbers, words, _ = read(data, is_packed, cuts)
     assert words.shape == (len(numbers), RATE)
 
 
-@settings(max_examples=100)
+@settings(deadline=None, max_examples=100)
 @given(
     st.booleans(), st.integers(4, 40), st.data(),
     st.lists(st.integers(0, 10_000), max_size=4), st.integers(0, 1 << 32),
@@ -68,6 +68,7 @@ def test_damage_never_puts_a_value_in_a_wrong_place(
         assert np.array_equal(words, frames) and not refused
 
 
+@settings(deadline=None)
 @given(st.data())
 def test_a_layout_gives_back_what_was_placed(data: st.DataObject) -> None:
     per_s = data.draw(st.sampled_from((1, 2, 4, 8)))
@@ -90,6 +91,7 @@ def test_a_layout_gives_back_what_was_placed(data: st.DataObject) -> None:
     assert out is not None and out.raw[:, 0].tolist() == raw.ravel().tolist()
 
 
+@settings(deadline=None)
 @given(st.data(), st.booleans())
 def test_a_value_of_several_words_is_put_together(data: st.DataObject, signed: bool) -> None:
     low = []

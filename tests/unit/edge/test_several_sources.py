@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import numpy as np
@@ -83,6 +84,10 @@ def record(folder: Path, signals: SignalSet) -> dict[str, list[float]]:
 
 
 def test_three_buses_at_once_are_recorded_with_their_gaps(tmp_path: Path) -> None:
+    asyncio.run(fly(tmp_path))
+
+
+async def fly(tmp_path: Path) -> None:
     (tmp_path / "set.toml").write_text(SET)
     (tmp_path / "profile.toml").write_text(PROFILE)
     (tmp_path / "tail.toml").write_text('operator = "OPX"\ntail = "T-1"\ntype = "T"\n')

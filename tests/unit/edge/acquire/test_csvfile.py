@@ -132,6 +132,18 @@ def test_time_columns_are_exact(
     assert everything(made)["oil"].t_ns.tolist() == expected_ns
 
 
+@pytest.mark.parametrize(
+    ("unit", "cell"),
+    [("iso", "9999-01-01T00:00:00Z"), ("iso", "0001-01-01"), ("iso", "2024-02-30T00:00:00"),
+     ("iso", "now"), ("s", "-99999999999.5"), ("s", "1e300"), ("s", "nan"), ("ns", "9" * 30)],
+)  # fmt: skip
+def test_a_time_that_cannot_be_is_refused(
+    tmp_path: Path, signals: SignalSet, unit: TimeUnit, cell: str
+) -> None:
+    made = source(tmp_path, signals, f"t,TEMP\n{cell},1\n", TimeColumn("t", unit))
+    assert everything(made) == {} and made.refused == {"time": 1}
+
+
 def test_chunks_rows_and_gzip_give_the_same_readings(
     tmp_path: Path, signals: SignalSet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
