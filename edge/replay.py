@@ -12,11 +12,10 @@ from __future__ import annotations
 
 import os
 import time
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
-
-import numpy as np
 
 from edge.acquire.reading import Readings
 from edge.acquire.table import SignalTable
@@ -169,7 +168,8 @@ class Replay:
         recorded before a phase or a period ends."""
         now_ns, passed_ns = self._now_ns, self._now_ns - self._look_at_ns
         self._look_at_ns = now_ns
-        state = self._phases.step(now_ns, self._situation.phase_inputs(now_ns))
+        seen, for_gate = self._situation.look(now_ns)
+        state = self._phases.step(now_ns, seen)
         t_ns = self._table.t_event_ns
         transition = self._periods.machine.step(state, t_ns) if t_ns else None
         if transition is not None or state.phase is not self._state.phase:
@@ -185,9 +185,8 @@ class Replay:
         else:
             self._periods.save_progress()
         decision = self._gate.step(
-            now_ns, self._situation.gate_inputs(now_ns), state.phase, state.confidence,
-            state.contradictions,
-        )  # fmt: skip
+            now_ns, for_gate, state.phase, state.confidence, state.contradictions
+        )
         if decision.open != self._is_open:
             self._is_open = decision.open
             self._book.audit("gate", "open" if decision.open else "shut",
@@ -264,12 +263,13 @@ class _Chunk:
 
     def __init__(self, judged: Judged, is_looked_at: bool) -> None:
         self._judged, self.is_looked_at = judged, is_looked_at
+        self._times: list[int] = judged.readings.t_ns.tolist()
         self._placed = self._carried = 0
 
     def until(self, t_ns: int) -> Judged | None:
         """Readings that were not placed yet, up to `t_ns` of the recording."""
         first = self._placed
-        self._placed = int(np.searchsorted(self._judged.readings.t_ns, t_ns, "right"))
+        self._placed = bisect_right(self._times, t_ns, first)
         return self._judged.rows(first, self._placed) if first < self._placed else None
 
     def seen(self) -> Judged | None:

@@ -62,13 +62,24 @@ class Situation:
         ]
         self._numbers = [role for role in PHASE_NUMBERS if role in bound]
         self._flags = [role for role in PHASE_FLAGS if role in bound]
-        self._for_gate = [role for role in GATE_ROLES if role in bound]
+        self._gate_roles = [role for role in GATE_ROLES if role in bound]
         self._engines = tuple(n for n in ENGINES if f"n1_{n}" in bound or f"n2_{n}" in bound)
         self._has_speed = "airspeed_kt" in bound or "ground_speed_kt" in bound
 
+    def look(self, now_ns: int) -> tuple[PhaseInputs, GateInputs]:
+        """Both, of one and the same instant."""
+        seen = self._observe(now_ns)
+        return self._for_phase(seen), self._for_the_gate(seen)
+
     def phase_inputs(self, now_ns: int) -> PhaseInputs:
         """As of `now_ns` of the flight clock."""
-        seen = self._observe(now_ns)
+        return self._for_phase(self._observe(now_ns))
+
+    def gate_inputs(self, now_ns: int) -> GateInputs:
+        """As of `now_ns` of the flight clock; discretes as 1 for true."""
+        return self._for_the_gate(self._observe(now_ns))
+
+    def _for_phase(self, seen: dict[str, Observation]) -> PhaseInputs:
         numbers: dict[str, Any] = {role: seen[role].value for role in self._numbers}
         flags: dict[str, Any] = {role: _is_true(seen[role]) for role in self._flags}
         return PhaseInputs(
@@ -77,10 +88,8 @@ class Situation:
             has_speed=self._has_speed,
         )  # fmt: skip
 
-    def gate_inputs(self, now_ns: int) -> GateInputs:
-        """As of `now_ns` of the flight clock; discretes as 1 for true."""
-        seen = self._observe(now_ns)
-        return GateInputs(**{role: seen[role] for role in self._for_gate})
+    def _for_the_gate(self, seen: dict[str, Observation]) -> GateInputs:
+        return GateInputs(**{role: seen[role] for role in self._gate_roles})
 
     def _observe(self, now_ns: int) -> dict[str, Observation]:
         """Every bound role; discretes as 1 for true."""

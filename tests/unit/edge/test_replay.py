@@ -206,6 +206,7 @@ def test_the_daemon_makes_the_same_of_it(tmp_path: Path) -> None:
     for mine, theirs in ((oooi.out_ns, flight.out_ns), (oooi.off_ns, flight.off_ns)):
         assert mine is not None and theirs is not None and abs(mine - theirs) <= 1e9
     daemon._outbox.close()
+    daemon._sources[0].close()
 
 
 def _daemon(folder: Path, recording: Path) -> tuple[Daemon, ManualClock]:
