@@ -135,6 +135,8 @@ class Settings:
     enrolment: Enrolment
     device: Signer
     state_dir: Path
+    folder: Path = Path()
+    """Of the profile: what its paths are relative to."""
 
     @property
     def esn_by_position(self) -> dict[int, str]:
@@ -178,7 +180,7 @@ def load_settings(profile_path: Path, state_dir: Path) -> Settings:
         raise ConfigError("not a 32-byte key in hex", f"{identity}/enrolment.toml: ground_pub",
                           "copy the enrolment that the ground wrote")  # fmt: skip
     device = Signer.load(identity / "device.key")
-    return Settings(profile, signals, tail, enrolment, device, state_dir)
+    return Settings(profile, signals, tail, enrolment, device, state_dir, profile_path.parent)
 
 
 def load_tail(path: Path) -> Tail:

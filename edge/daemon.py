@@ -24,7 +24,7 @@ from functools import partial
 import msgspec
 
 from edge.acquire.source import Source
-from edge.acquire.sources import make_source
+from edge.acquire.sources import make_sources
 from edge.acquire.table import SignalTable
 from edge.backlog import BacklogMeter, Waiting
 from edge.beats import Beat
@@ -98,7 +98,9 @@ class Daemon:
         self._state = PhaseState(Phase.UNKNOWN, Confidence.NONE, None, None, None)
         # acquire → validate
         self._sources = (
-            [make_source(x, signals) for x in profile.source] if sources is None else list(sources)
+            make_sources(profile.source, signals, self._flight.now_ns, settings.folder)
+            if sources is None
+            else list(sources)
         )
         self._slice = Beat(min(LOOK_S, profile.recording.journal_s))
         self._steps: dict[float, Beat] = {}  # of the live models, by rate
