@@ -52,7 +52,7 @@ def at_the_stand() -> GateInputs:
     return GateInputs(**good, **{role: Observation(0.0, Quality.GOOD, 0) for role in zero})
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(st.lists(st.tuples(steps, anything), max_size=60))
 def test_nothing_raises_whatever_comes_at_whatever_time(
     looks: list[tuple[int, PhaseInputs]],
@@ -94,7 +94,7 @@ def watched(
     return seen
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(held)
 def test_the_gate_is_never_open_while_anything_says_air_or_moving(
     legs: list[tuple[PhaseInputs, int, float]],
@@ -117,7 +117,7 @@ def test_the_gate_does_open_at_the_stand_or_the_property_above_says_nothing() ->
     assert watched([(STAND, 80, 0.2)])[-1][3].open
 
 
-@settings(max_examples=40)
+@settings(max_examples=40, deadline=None)
 @given(held, st.sampled_from([("wow_left", "wow_right", "on_ground"), FLAGS + NUMBERS]))
 def test_unknown_comes_within_its_bound_when_the_evidence_is_gone(
     legs: list[tuple[PhaseInputs, int, float]], gone: tuple[str, ...]
@@ -130,14 +130,14 @@ def test_unknown_comes_within_its_bound_when_the_evidence_is_gone(
     assert seen[-1][2].confidence is Confidence.NONE and not seen[-1][3].open
 
 
-@settings(max_examples=40)
+@settings(max_examples=40, deadline=None)
 @given(anything, st.integers(0, 300))
 def test_one_look_depends_on_nothing_but_what_was_seen(inputs: PhaseInputs, t_s: int) -> None:
     first, second = Witness().look(t_s * S, inputs), Witness().look(t_s * S, inputs)
     assert first == second
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(held)
 def test_high_confidence_needs_two_gears_and_no_contradiction(
     legs: list[tuple[PhaseInputs, int, float]],
