@@ -21,6 +21,7 @@ import numpy as np
 import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion
 
+from edge.commands.verify import keyring
 from edge.outbox.store import Outbox
 from hil.bus.broker import broker_command
 from hil.processes import free_port
@@ -153,10 +154,11 @@ def _connected(port: int, signals: SignalSet) -> Bus:
 def _blocks(folder: Path) -> list[Block]:
     outbox = Outbox.open(
         folder / "state" / "outbox.db", operator="OPX", tail="T-1", clock=SystemClock(),
-        random=os.urandom, bytes_max=512 << 20,
+        random=os.urandom, bytes_max=512 << 20, keyring=keyring(folder / "state", None),
     )  # fmt: skip
     with outbox:
         sealed = [outbox.sealed(held) for held in outbox.records() if held.cls == "block"]
+    assert all(sealed), "a block that does not open"
     return [decode_block(open_envelope(data).payload) for data in sealed if data]
 
 
@@ -182,13 +184,13 @@ def _judge(folder: Path, started: list[int], killed: list[int]) -> dict[str, Any
         unjournalled.append(behind_s * 1e3)
         if behind_s > JOURNAL_S + SLACK_S:
             complaints.append(f"boot {boot}: the last {behind_s:.2f} s are gone")
-    p50, p99 = np.percentile(restarts, [50, 99])
+    p50, p99 = np.percentile(restarts or [0.0], [50, 99])
     return {
         "kills": len(killed) - 1, "readings_recorded": readings,
         "killed_before_the_first_journal": too_short,
         "lost_or_damaged": len(complaints), "examples": complaints[:10],
         "restart_to_recording_ms": {
-            "p50": round(float(p50), 1), "p99": round(float(p99), 1), "max": round(max(restarts), 1)
+            "p50": round(float(p50), 1), "p99": round(float(p99), 1), "max": round(max(restarts, default=0.0), 1)
         },
-        "unjournalled_at_kill_ms_max": round(max(unjournalled), 1),
+        "unjournalled_at_kill_ms_max": round(max(unjournalled, default=0.0), 1),
     }  # fmt: skip
