@@ -118,7 +118,10 @@ class FrameSync:
         judged = whole if is_last else min(whole, syncs - 2)
         if judged <= 0:
             return numbers[:0], starts[:0]
-        after = np.concatenate((right, [is_last, is_last]))
+        # the end of the recording counts as a sync word where one should stand; a byte has 8 bits
+        over = (self._units - self._at) % self._length
+        ends_right = is_last and over < (8 if self._is_packed else 1)
+        after = np.concatenate((right, [ends_right, False]))
         good = right[:judged] & (after[1 : judged + 1] | after[2 : judged + 2])
         lost = np.flatnonzero(~right[:judged] & ~after[1 : judged + 1])
         end = int(lost[0]) if len(lost) else judged

@@ -183,6 +183,16 @@ def test_what_comes_before_the_first_sync_is_left_out(tmp_path: Path, signals: S
     assert found["once"].counter[0] == 2 and len(found["once"].t_ns) == 126
 
 
+@pytest.mark.parametrize("noise", [b"?", b"??", b"????"])
+def test_a_last_subframe_that_does_not_end_with_the_recording_is_not_believed(
+    tmp_path: Path, signals: SignalSet, noise: bytes
+) -> None:
+    data = bytearray(bus.unpacked(filled(signals)))
+    data[-100:-100] = noise
+    found, refused = played(tmp_path, signals, bytes(data))
+    assert found["once"].counter.tolist() == [*range(127)] and refused == {"subframe": 1}
+
+
 def test_noise_has_no_subframes(tmp_path: Path, signals: SignalSet) -> None:
     noise = np.random.default_rng(1).bytes(300_000)
     for is_packed in (False, True):
