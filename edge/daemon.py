@@ -608,8 +608,8 @@ class Daemon:
                     await asyncio.to_thread(source.open, 2.0)
                     event("bus.open", bus=source.name)
                     wait_s = 0.2
-                except Unreachable as error:
-                    event("bus.unreachable", bus=source.name, why=error.what,
+                except TailTwinError as error:  # not there, or not what the signal set says
+                    event("bus.unreachable", bus=source.name, why=str(error),
                           level=logging.WARNING)  # fmt: skip
                     wait_s = min(2 * wait_s, BUS_RETRY_S_MAX)
             await asyncio.sleep(wait_s)
