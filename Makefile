@@ -5,7 +5,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check edge-image bench soak fit clean
+.PHONY: help demo test check edge-image bench soak prove fit clean
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -32,9 +32,16 @@ check: $(READY) ## ruff, mypy strict, import-linter
 
 bench: $(READY) ## the edge beside its budget at 1,000 and 10,000 msg/s, alert latency, codecs (12 minutes)
 	@$(BIN)/python -m bench.codec
+	@$(BIN)/python -m bench.models --json var/bench/models.json
 	@$(BIN)/python -m bench.edge
 
-soak: $(READY) ## five healthy flights with other seeds: no alert may arise (20 minutes)
+soak: $(READY) ## an hour of flights through the same processes: nothing may grow
+	@$(BIN)/python -m bench.soak --hours 1
+
+prove: $(READY) ## 10,000 power cuts, 1,000 kills, every fuzzer, five healthy flights (an hour)
+	@$(BIN)/python -m bench.powercut
+	@$(BIN)/python -m bench.kills
+	@$(BIN)/python -m bench.fuzz --seconds 10
 	@for seed in 31 32 33 34 35; do \
 	  $(BIN)/tailtwin-hil run hil/scenarios/healthy.toml --seed $$seed --out var/healthy-$$seed || exit 1; done
 
