@@ -54,7 +54,9 @@ def receiver(kind: str, port: int, signals: Path, count: list[int]) -> Callable[
         client = paho_client(port, count)
         while not client.is_connected():
             client.loop(0.05)
-        client.loop(0.1)
+        sock = client.socket()
+        assert sock is not None
+        sock.setblocking(False)  # type: ignore[call-arg, unused-ignore]
         return lambda _: _empty(client, count)
     if kind == "socket":
         return _bytes(port, count)
@@ -76,10 +78,13 @@ def _loop_for(client: paho.Client, seconds: float) -> None:
 
 
 def _empty(client: paho.Client, count: list[int]) -> None:
+    """As the edge did it before docs/adr/0011."""
     before = -1
     while before != count[0]:
         before = count[0]
-        client.loop(timeout=0.0, max_packets=100)  # type: ignore[call-arg, unused-ignore]
+        client.loop_read()
+    if client.want_write():
+        client.loop_write()
 
 
 def _bytes(port: int, count: list[int]) -> Callable[[int], None]:
