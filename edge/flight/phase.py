@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from edge.flight.claims import Claims
 from edge.flight.evidence import Evidence, PhaseInputs, Witness
-from shared.phases import AIRBORNE, Confidence, Phase
+from shared.phases import AIRBORNE, ON_GROUND, Confidence, Phase
 
 __all__ = ["Confidence", "PhaseInputs", "PhaseMachine", "PhaseState"]
 
@@ -257,8 +257,11 @@ class PhaseMachine:
         if seen.on_ground:
             whole = whole and seen.moving is not None and seen.running is not None
             whole = whole and self._phase not in AIRBORNE
+            if self._phase is Phase.PARKED:  # engines are started at the stand, before it moves
+                whole = whole and seen.running is False and not seen.moving
         else:
             whole = whole and None not in (seen.altitude_ft, seen.speed_kt, seen.rate.fpm)
+            whole = whole and self._phase not in ON_GROUND
         return Confidence.HIGH if whole else Confidence.LOW
 
 

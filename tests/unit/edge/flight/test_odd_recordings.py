@@ -42,7 +42,7 @@ def test_the_example_is_flown_as_it_was() -> None:
     assert all(near(a, b) for a, b in zip((out, off, on, at_stand), expected, strict=True))
     assert not story.opened(OUT, BLOCK) and story.opened(BLOCK)
     high = sum(state.confidence is Confidence.HIGH for state in story.states)
-    assert high > 0.95 * (END - 30)
+    assert high > 0.9 * (END - 30)  # not while engines are started at the stand
 
 
 @pytest.mark.parametrize("height", [0.0, None])
