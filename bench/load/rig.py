@@ -22,6 +22,7 @@ from shared.bundle import Bundle, parse_bundle
 from shared.signals import SignalSet
 
 ROMS: Final = 20
+BUNDLES: Final = ("egt_rom_v1", "engine_anomaly_v1")
 SCENARIO: Final = Path(__file__).parents[2] / "hil/scenarios/bench.toml"
 LINK_BYTES_PER_S: Final = 20_000_000
 """Of the air link: up to 2 s of it may be in flight before an alert, which is not measured here."""
@@ -37,6 +38,9 @@ class LoadRig(Rig):
         scenario = load_scenario(SCENARIO)
         scenario = msgspec.structs.replace(scenario, air_bytes_per_s=LINK_BYTES_PER_S)
         return cls(folder, scenario)
+
+    def bundle_names(self) -> list[str]:
+        return list(BUNDLES)
 
     def first_targets(self) -> list[str]:
         return list(self.targets.values())
@@ -64,7 +68,7 @@ class LoadRig(Rig):
         keys, bundles = self.folder / "keys", self.folder / "bundles"
         bundles.mkdir()
         built = [build_bundle(find_declaration(name)) for name in self.bundle_names()]
-        parent = parse_bundle(find_declaration("egt_rom_v1").read_bytes(), "egt_rom_v1")
+        parent = parse_bundle(find_declaration(BUNDLES[0]).read_bytes(), BUNDLES[0])
         built += [pack_declared(rom(parent, number)) for number in range(1, ROMS + 1)]
         files = []
         for name, data in built:

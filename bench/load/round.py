@@ -19,7 +19,7 @@ import numpy as np
 
 from bench.load.measure import Use, use_of
 from bench.load.packets import Stream, make_stream
-from bench.load.rig import ROMS, LoadRig
+from bench.load.rig import BUNDLES, ROMS, LoadRig
 from hil.plant.flight import Flight
 from hil.processes import Child, run_once
 from hil.storm import latency
@@ -131,7 +131,7 @@ async def _wait_ready(rig: LoadRig, edge: Child) -> None:
     deadline_s = time.monotonic() + READY_S
     while time.monotonic() < deadline_s and edge.is_alive:
         status = _status(rig)
-        if status.get("bus_open") and len(status.get("bundles", ())) > ROMS:
+        if status.get("bus_open") and len(status.get("bundles", ())) >= ROMS + len(BUNDLES):
             return
         await asyncio.sleep(0.1)
     raise Unreachable("the edge is not ready", str(edge.log), "read its log")

@@ -435,3 +435,26 @@ def test_a_second_without_readings_writes_nothing(rig: Rig) -> None:
     rig.add(10, 10, 6.0)
     assert rig.recorder.journal(7 * S)
     assert rig.outbox._db.total_changes() == before + 1, "the entry, and no tally"
+
+
+def test_a_block_that_is_due_waits_for_its_turn_but_not_for_ever(rig: Rig) -> None:
+    for second in range(13):
+        rig.add(second * 10, 10, second)
+    assert rig.blocks() == []  # due at 10 s; other groups may be sealed before it
+    rig.add(130, 10, 13.0)
+    assert [block.n for block in rig.blocks()] == [140]  # nobody came for it within 3 s
+    rig.recorder.seal_one()  # nothing is due any more
+    assert len(rig.blocks()) == 1
+
+
+def test_what_is_journalled_in_one_piece_is_what_came_in_many(rig: Rig) -> None:
+    for reading in range(10):
+        rig.add(reading, 1, reading / 10)
+    assert rig.recorder.is_journal_due(S) and rig.recorder.journal(S)
+    assert not rig.recorder.is_journal_due(S + 1) and not rig.recorder.journal(S + 1)
+    rig.add(10, 1, 1.1)
+    rig.outbox.close()
+    rig.boot()
+    assert rig.recorder.recover() == 10
+    (block,) = rig.blocks()
+    assert block.counter.tolist() == list(range(10)) == block.raw[:, 0].tolist()

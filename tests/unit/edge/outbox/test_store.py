@@ -9,7 +9,7 @@ from pathlib import Path
 import apsw
 import pytest
 
-from edge.outbox.store import Outbox, RecordRef
+from edge.outbox.store import AckCounts, Outbox, RecordRef
 from shared.envelope import open_envelope
 from shared.errors import ConfigError, Corrupt, Rejected, Unreachable
 from shared.messages import Ack, Audit, Coverage, Drop, StreamPosition, decode
@@ -344,3 +344,31 @@ def test_every_commit_is_synced(open_outbox: Open) -> None:
 
 def test_sqlite_is_recent_enough_for_an_ack_to_rest_on() -> None:
     assert tuple(int(part) for part in apsw.sqlite_lib_version().split(".")) >= (3, 51, 3)
+
+
+def test_an_ack_said_again_changes_nothing_and_an_answer_still_takes_back(
+    open_outbox: Open,
+) -> None:
+    outbox = open_outbox()
+    for _ in range(3):
+        put(outbox, "alert")
+    said = ack(outbox, {"alert": Coverage(2)}, {"alert": Coverage(1)})
+    assert outbox.apply_ack(said, answer=False) == AckCounts(2, 1)
+    assert outbox.apply_ack(said, answer=False) == AckCounts(0, 0)
+    assert len(held(outbox, "alert")) == 1
+    outbox.apply_ack(ack(outbox, {}, {}), answer=True)  # the ground lost its ledger
+    assert len(held(outbox, "alert")) == 3
+    assert outbox.apply_ack(said, answer=False) == AckCounts(2, 1)
+
+
+def test_an_ack_that_a_full_disk_undid_is_taken_again(
+    open_outbox: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outbox = open_outbox()
+    put(outbox, "alert")
+    said = ack(outbox, {"alert": Coverage(1)}, {"alert": Coverage(1)})
+    with suppress(Unreachable), outbox.transaction():
+        outbox.apply_ack(said, answer=False)
+        raise Unreachable("disk full", "test")
+    assert len(held(outbox, "alert")) == 1
+    assert outbox.apply_ack(said, answer=False) == AckCounts(1, 1)
