@@ -4,7 +4,8 @@ In: a broker's address and a topic filter. Out: readings.
 Always holds: no thread and no wake-up of its own; the socket is read only when `drain` is called,
 without blocking, into a buffer made once. QoS 0 and a clean session: the bus is not a store, and
 what it drops shows as a jump of the group's counter. A broker that breaks the protocol or falls
-silent is left, with the cause counted; docs/adr/0011 says why the reader is our own.
+silent is left, with the cause counted, and one that floods never keeps a drain or the handshake from
+its end; docs/adr/0011 says why the reader is our own.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from shared.signals import SignalSet
 
 KEEPALIVE_S: Final = 30
 BUFFER_BYTES: Final = 1 << 18  # what one `recv` may bring: 0.5 s of 10,000 messages a second
+BUFFERS_MAX: Final = 16  # of one drain: 4 MiB a tick, whatever they hold
 REFUSALS: Final = {
     1: "it does not speak MQTT 3.1.1", 2: "client id refused", 3: "server unavailable",
     4: "bad user or password", 5: "not authorised",
@@ -70,14 +72,17 @@ class MqttSource:
         if sock is None:
             return 0
         payloads: list[bytes] = []
+        left = messages_max
         try:
             if self._reader.has_more:
-                self._reader.take(b"", payloads, messages_max)
-            got = BUFFER_BYTES
-            while got == BUFFER_BYTES and len(payloads) < messages_max:
+                left -= self._reader.take(b"", payloads, left)
+            for _ in range(BUFFERS_MAX):
+                if not left:
+                    break
                 got = self._receive(sock)
-                left = messages_max - len(payloads)
-                self._reader.take(self._view[:got].tobytes(), payloads, left)
+                left -= self._reader.take(self._view[:got].tobytes(), payloads, left)
+                if got < BUFFER_BYTES:
+                    break
             self._keep_alive(sock)
         except (OSError, Malformed) as error:
             self.refused[_cause(error)] += 1
@@ -101,12 +106,17 @@ class MqttSource:
         """CONNACK, then SUBSCRIBE and SUBACK; readings may come before the latter [3.8.4]."""
         payloads: list[bytes] = []
         while reader.suback is None:
-            sock.settimeout(max(0.001, deadline_s - time.monotonic()))
+            left_s = deadline_s - time.monotonic()
+            if left_s <= 0:
+                raise TimeoutError
+            sock.settimeout(left_s)
             data = sock.recv(4096)
             if not data:
                 raise ConnectionError("the bus broker closed the connection")
             asked = reader.connack is not None
             reader.take(data, payloads, len(data))
+            if payloads and reader.connack is None:
+                raise Malformed("PUBLISH before CONNACK")
             if reader.connack:
                 raise ConnectionError(f"refused: {REFUSALS.get(reader.connack, reader.connack)}")
             if not asked and reader.connack == 0:

@@ -62,8 +62,9 @@ class PacketReader:
         self.pings = 0
         """PINGRESPs so far."""
 
-    def take(self, data: bytes, payloads: list[bytes], most: int) -> None:
-        """Append what PUBLISH packets carry, at most `most`; what is left waits for the next call."""
+    def take(self, data: bytes, payloads: list[bytes], most: int) -> int:
+        """Append what PUBLISH packets carry. Looks at `most` packets of any kind; how many it looked
+        at. What is left waits for the next call."""
         if self._rest:
             data = self._rest + data
             self._rest = b""
@@ -83,6 +84,7 @@ class PacketReader:
             if size > PACKET_BYTES_MAX:
                 _check(data[at], size)
                 self._refused["too large"] += 1
+                left -= 1
                 at = min(stop, end)
                 self._skip = stop - at
                 continue
@@ -95,12 +97,13 @@ class PacketReader:
                 if start > stop:
                     raise Malformed("topic beyond its packet")
                 append(data[start:stop])
-                left -= 1
             else:
                 self._other(data[at], data[body:stop])
+            left -= 1
             at = stop
         self._rest = data[at:]
         self.has_more = not left
+        return most - left
 
     def _other(self, head: int, body: bytes) -> None:
         """A packet that is no plain reading."""

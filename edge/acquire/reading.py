@@ -2,7 +2,8 @@
 
 In: payloads from any source. Out: per group a `Readings`, and counts of what was refused.
 Always holds: a payload of another length, magic, version, group, signal-set hash or impossible
-time is refused and counted by cause; nothing is decoded per message beyond looking at its group byte.
+time is refused and counted by cause; nothing is decoded per message beyond looking at its group byte;
+what waits is bounded, and a batch beyond the bound is refused.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from shared.signals import READING_MAGIC, READING_VERSION, Group, SignalSet
 
 GROUP_BYTE = 3  # offset of `group` in the reading's header
 HEADER_BYTES = 24
+PAYLOAD_OVERHEAD_BYTES = 48  # of a `bytes` object and its place in a list
+WAITING_BYTES_MAX = 32 << 20  # six slices of 10,000 messages/s of 2.6 kB; an assumption
 T_NS_MAX = 4_102_444_800 * 10**9  # 2100-01-01; a time beyond is a flipped bit, not a time
 
 
@@ -65,10 +68,16 @@ class ReadingDecoder:
         self._groups = signals.groups
         self._hash = np.uint64(signals.bus_hash)
         self._waiting: dict[int, list[bytes]] = {}
+        self._waiting_bytes = 0
         self.refused: Counter[str] = Counter()
 
     def push(self, payloads: list[bytes]) -> None:
         """Take drained payloads; they wait, by group, until they are pulled."""
+        size = sum(map(len, payloads)) + PAYLOAD_OVERHEAD_BYTES * len(payloads)
+        if self._waiting_bytes + size > WAITING_BYTES_MAX:
+            self.refused["flood"] += len(payloads)
+            return
+        self._waiting_bytes += size
         for payload in payloads:
             index = payload[GROUP_BYTE] if len(payload) >= HEADER_BYTES else -1
             self._waiting.setdefault(index, []).append(payload)
@@ -95,6 +104,7 @@ class ReadingDecoder:
         return self.pull()
 
     def _decode_group(self, index: int, rows: list[bytes]) -> Readings | None:
+        self._waiting_bytes -= sum(map(len, rows)) + PAYLOAD_OVERHEAD_BYTES * len(rows)
         if not 0 <= index < len(self._groups):
             self.refused["no such group" if index >= 0 else "too short"] += len(rows)
             return None

@@ -101,14 +101,17 @@ class UdpWordSource:
             made.close()
 
     def _receive(self, words_max: int) -> None:
-        """Datagrams into the buffer, until it is full, there are words enough, or no more."""
+        """Datagrams into the buffer, until it is full, there are words enough, or no more. One that
+        is none of ours counts as a word: a flood of them must not keep the tick."""
         assert self._socket is not None
         receive, view = self._socket.recv_into, memoryview(self._buffer)
         sizes: list[int] = []
         at = 0
         last = min(BUFFER_BYTES - DATAGRAM_BYTES_MAX, words_max * UNIT)
         try:
-            while at <= last:
+            for _ in range(words_max):
+                if at > last:
+                    break
                 size = receive(view[at:])
                 if size % UNIT or size < UNIT:
                     self.refused["datagram"] += 1

@@ -156,3 +156,57 @@ def test_a_silent_broker_is_asked_and_then_left(
         drained(source)
         assert not source.is_open and source.refused == {"mqtt: silent": 1}
         assert bus.conn is not None and bus.conn.recv(16).startswith(b"\xc0\x00")
+
+
+def test_a_broker_that_floods_from_the_start_does_not_keep_the_handshake(
+    signals: SignalSet,
+) -> None:
+    """It never grants the subscription and never lets a read wait."""
+    reading = b"\x30\x07\x00\x03bus\x00\x00"
+    with broker(CONNACK, reading * 4) as one:
+        source, flooding = MqttSource("127.0.0.1", one.port, "bus/#", signals), threading.Event()
+
+        def flood() -> None:
+            one.up.wait(5)
+            while not flooding.is_set():
+                try:
+                    one.say(reading * 8192)
+                except OSError:
+                    return
+
+        thread = threading.Thread(target=flood, daemon=True)
+        thread.start()
+        start_s = time.monotonic()
+        with pytest.raises(Unreachable, match=r"no answer within 0\.5 s"):
+            source.open(0.5)
+        assert time.monotonic() - start_s < 5.0
+        flooding.set()
+        thread.join(5)
+
+
+class _Endless:
+    """A socket that always has as much as is asked for."""
+
+    def __init__(self, packet: bytes, most: int) -> None:
+        self._data, self.most = packet * (mqtt.BUFFER_BYTES // len(packet)), most
+
+    def recv_into(self, view: memoryview) -> int:
+        self.most -= 1
+        assert self.most, "a drain that does not end"
+        view[: len(self._data)] = self._data
+        return len(self._data)
+
+
+@pytest.mark.parametrize(
+    "packet",
+    [b"\x31\x02\x00\x00", b"\xd0\x00", b"\x30\x02\x00\x00", b"\x30\xff\xff\xff\x7f" + bytes(11)],
+)
+def test_a_drain_ends_however_much_there_is_of_what_is_no_reading(
+    signals: SignalSet, packet: bytes
+) -> None:
+    source = MqttSource("127.0.0.1", 1, "bus/#", signals)
+    source._socket = _Endless(packet, 10 * mqtt.BUFFERS_MAX)  # type: ignore[assignment]
+    source._ping_at_s = float("inf")
+    for _ in range(4):
+        assert source.drain(1000) <= 1000
+    assert source.is_open

@@ -278,6 +278,27 @@ def test_words_beyond_what_a_drain_may_take_wait_for_the_next(signals: SignalSet
     source.close()
 
 
+class _Babbler:
+    """A socket that always has one more datagram of nobody."""
+
+    def __init__(self) -> None:
+        self.received = 0
+
+    def recv_into(self, view: memoryview) -> int:
+        self.received += 1
+        assert self.received < 10_000, "a drain that does not end"
+        return 3
+
+
+def test_a_flood_of_foreign_datagrams_does_not_keep_the_tick(signals: SignalSet) -> None:
+    source = UdpWordSource("127.0.0.1", 0, CHANNELS, signals)
+    source.open(1.0)
+    source.close()
+    source._socket, source._buffer = _Babbler(), bytearray(1 << 20)  # type: ignore[assignment]
+    assert source.drain(100) == 0
+    assert source.refused["datagram"] == 100
+
+
 # -- files
 
 

@@ -145,6 +145,17 @@ def test_groups_wait_until_they_are_pulled_and_keep_their_order(signals: SignalS
     assert decoder.pull() == []
 
 
+def test_what_waits_is_bounded_and_a_flood_is_counted(signals: SignalSet) -> None:
+    decoder = ReadingDecoder(signals)
+    large = [bytes(16_000)] * 1000
+    for _ in range(10):
+        decoder.push(large)
+    assert decoder.refused["flood"] == 8000  # 32 MiB hold two of them
+    decoder.pull()
+    (batch,) = decoder.decode(split(signals, readings(signals, [1])))
+    assert batch.raw[:, 0].tolist() == [1]
+
+
 def test_an_impossible_time_is_refused_and_a_jump_needs_agreement(signals: SignalSet) -> None:
     group = signals.groups[0]
     data = np.frombuffer(readings(signals, [1, 2, 3]), group.dtype).copy()
