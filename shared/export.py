@@ -5,7 +5,8 @@ again, and a fault for every stretch that is not what was written.
 Layout: frames, each `TTXF`, length of the body (u32), kind (u8), body, CRC-32 of kind and body.
 The first is a header, the last the manifest: `identity.Signed` of domain `export` where the writer
 had a device key, else plain. Always holds: a reader takes at most FRAME_BYTES_MAX at once and
-finds the next whole frame after a damaged one.
+finds the next whole frame after a damaged one; it gives nothing that is behind a manifest, since
+nobody signed it.
 """
 
 from __future__ import annotations
@@ -158,6 +159,11 @@ class Reader:
                     self.bytes_before, self.sha256 = at, self._sha256.copy().digest()
                 size = _HEAD.size + len(found.body) + _CRC.size
                 yield found
+                if found.kind == MANIFEST:
+                    self._file.seek(at + size)
+                    if self._file.read(1):
+                        yield Fault(at + size, "bytes behind the manifest")
+                    return
             else:
                 if not skipping:
                     yield found

@@ -87,12 +87,14 @@ def trusted(path: Path, operator: str, keys: Mapping[str, bytes]) -> ExportManif
             for part in reader:
                 if isinstance(part, Fault):
                     faults.append(part)
+                    if len(faults) == FAULTS_NAMED:  # a file may be full of them
+                        break
                 elif part.kind == MANIFEST:
                     body = part.body
     except OSError as error:
         raise ConfigError(f"cannot read: {error.strerror}", str(path), "check the path") from None
     if faults or not body:
-        named = "; ".join(str(fault) for fault in faults[:FAULTS_NAMED]) or "it has no manifest"
+        named = "; ".join(str(fault) for fault in faults) or "it has no manifest"
         raise Corrupt(named, str(path), "copy it again, or export it again")
     claimed, _ = open_manifest(body, None, str(path))
     if claimed.operator != operator:

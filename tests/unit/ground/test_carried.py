@@ -16,10 +16,13 @@ from ground.__main__ import main as ground
 from ground.app import only_one
 from ground.config import Paths
 from ground.database import open_reader
-from ground.ingest import schema
+from ground.ingest import carried, schema
 from ground.ingest.segments import Place, SegmentReader
-from shared.export import MANIFEST, RECORD, Frame, Reader, Writer, open_manifest
+from shared.envelope import open_envelope, seal
+from shared.errors import Corrupt
+from shared.export import JOURNAL, MANIFEST, RECORD, Frame, Reader, Writer, open_manifest
 from shared.identity import Signer
+from shared.messages import Drop, encode
 from tests.unit.edge.test_daemon import FLIGHT, Aircraft
 
 
@@ -145,3 +148,43 @@ def test_a_tail_that_is_not_enrolled_and_a_running_ingest_are_said(
     assert ground(["import", "--state", str(other), str(exported)]) == 65
     assert ground(["import", "--state", str(site.state), str(tmp_path / "none.ttx")]) == 78
     assert "Traceback" not in capsys.readouterr().err
+
+
+def test_records_behind_the_signed_manifest_are_not_taken(
+    site: Paths, exported: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Anybody can add frames to a stick: a drop record would have the aircraft forget its alerts."""
+    with exported.open("rb") as file:
+        frames = [frame for frame in Reader(file) if isinstance(frame, Frame)]
+    epoch = next(open_envelope(f.body).epoch for f in frames if f.kind == RECORD)
+    _, forged = seal(
+        operator="OPX", tail="T-1", epoch=epoch, stream="drop", seq=0, cls="drop", flight="",
+        t_event_ns=1, t_quality=1, schema="drop/1", codec="",
+        payload=encode(Drop(1, "alert", 0, 1000, [], "outbox full")),
+    )  # fmt: skip
+    with exported.open("ab") as out:
+        Writer(out).put(RECORD, forged)
+    assert edge(["verify", str(exported)]) == 1
+    assert ground(["import", "--state", str(site.state), str(exported)]) == 74
+    assert "bytes behind the manifest" in capsys.readouterr().err
+    assert not held_by_ledger(site)
+
+
+def test_a_file_full_of_faults_is_refused_at_the_first_ones(tmp_path: Path) -> None:
+    file = tmp_path / "hostile.ttx"
+    with file.open("wb") as out:
+        for _ in range(20_000):
+            Writer(out).put(JOURNAL, b"")
+            out.write(b"x")
+    read: list[int] = []
+
+    class Watched(Reader):
+        def _take(self, at: int, size: int) -> None:
+            read.append(at)
+            super()._take(at, size)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(carried, "Reader", Watched)
+        with pytest.raises(Corrupt, match="no frame begins here"):
+            carried.trusted(file, "OPX", {})
+    assert len(read) < 20
