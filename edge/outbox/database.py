@@ -174,10 +174,11 @@ def _make_or_check(db: apsw.Connection, path: Path, check_all: bool) -> None:
             str(path),
             "run the program that made it, or move it away",
         )
-    light = ["(kv)", "(data_key)", "(epoch)", "(stream)", "(record)", "(journal)"]
-    tables = [""] if check_all else light
-    for table in tables:
-        for (verdict,) in db.execute(f"PRAGMA quick_check{table}"):
+    light = ["(kv)", "(data_key)", "(record)", "(journal)"]
+    checks = [f"quick_check{table}" for table in ([""] if check_all else light)]
+    # with their indices: a flipped bit in a name is a row that no insert gets past
+    for check in (*checks, "integrity_check(epoch)", "integrity_check(stream)"):
+        for (verdict,) in db.execute(f"PRAGMA {check}"):
             if verdict != "ok":
                 raise apsw.CorruptError(str(verdict)[:200])
 
@@ -198,8 +199,12 @@ def _move_aside(path: Path, wall_ns: int) -> Path:
     aside = path.with_name(f"{path.name}.corrupt-{wall_ns}")
     wal = path.with_name(path.name + "-wal")
     if wal.exists():
-        wal.rename(aside.with_name(aside.name + "-wal"))
+        # A second name first: a power cut between two renames would leave a file without its WAL,
+        # which is an older state of it, and the next move would delete what was moved already.
+        os.link(wal, aside.with_name(aside.name + "-wal"))
     path.rename(aside)
+    sync_folder(path.parent)
+    wal.unlink(missing_ok=True)
     path.with_name(path.name + "-shm").unlink(missing_ok=True)
     suspect_mark(path).unlink(missing_ok=True)
     sync_folder(path.parent)

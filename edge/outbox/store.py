@@ -105,8 +105,10 @@ class Outbox:
             db = open_database(path)
             try:
                 return cls(db, path, operator, tail, random, bytes_max, opened, keyring)
-            except BaseException:
+            except BaseException as error:
                 db.close(True)
+                if isinstance(error, UnicodeDecodeError):  # which no check of SQLite looks for
+                    raise Corrupt("text that is none", str(path)) from None
                 raise
 
         try:

@@ -15,6 +15,7 @@ import msgspec
 from shared.errors import Corrupt
 from shared.messages import StreamPosition
 from shared.sync.ranges import Range, RangeSet
+from shared.topics import CLASSES
 
 SEQ_BITS = 40  # a thousand records a second for 34 years
 EPOCHS_MAX = 16  # assumption: an epoch more means a store restored or a ledger at odds
@@ -98,6 +99,8 @@ class Streams:
         for number, epoch, name, cls, next_seq, received, safe in db.execute(
             "SELECT id, epoch, stream, cls, next_seq, received, safe FROM stream"
         ):
+            if epoch not in self.epochs or cls not in CLASSES:  # no row that this program wrote
+                raise Corrupt(f"a stream of epoch {epoch!r:.40} and class {cls!r:.40}", "outbox")
             stream = Stream(number, epoch, name, cls, next_seq, unpack(received), unpack(safe))
             self.all[epoch, name] = by_id[number] = stream
         for low, high in db.execute(
@@ -107,7 +110,10 @@ class Streams:
         ):
             if low >> SEQ_BITS not in by_id:
                 raise Corrupt("records of an unknown stream", "outbox")
-            by_id[low >> SEQ_BITS].held.add_range(low & SEQ_MASK, ((high - 1) & SEQ_MASK) + 1)
+            stream, end = by_id[low >> SEQ_BITS], ((high - 1) & SEQ_MASK) + 1
+            if end > stream.next_seq:  # its numbers would be given again
+                raise Corrupt(f"{stream.name} holds {end - 1}, next is {stream.next_seq}", "outbox")
+            stream.held.add_range(low & SEQ_MASK, end)
         for (data_key,) in db.execute("SELECT DISTINCT data_key FROM record").fetchall():
             if not has_key(int(data_key)):  # type: ignore[arg-type]  # by schema
                 for (number,) in db.execute(
@@ -127,9 +133,15 @@ class Streams:
         return (stream for stream in self.all.values() if stream.cls == cls)
 
     def epochs_held(self) -> list[str]:
-        """The current epoch, then the newest older ones with records, EPOCHS_MAX in all."""
+        """The current epoch, then the newest older ones with records, EPOCHS_MAX in all: those
+        that have something to send before those that are only a cache or locked."""
         holding = {stream.epoch for stream in self.all.values() if stream.held}
-        return [e for at, e in enumerate(self.epochs) if at == 0 or e in holding][:EPOCHS_MAX]
+        older = [epoch for epoch in self.epochs[1:] if epoch in holding]
+        if len(older) >= EPOCHS_MAX:
+            owing = {stream.epoch for stream in self.all.values() if stream.unsafe()}
+            older.sort(key=lambda epoch: epoch not in owing)  # stable: the newest first
+        chosen = {*self.epochs[:1], *older[: EPOCHS_MAX - 1]}
+        return [epoch for epoch in self.epochs if epoch in chosen]
 
 
 def pack(ranges: RangeSet) -> bytes:

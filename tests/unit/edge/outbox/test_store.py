@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import apsw
 import pytest
 
+from edge.outbox.database import PAGE_BYTES, move_aside
+from edge.outbox.recovery import Copy
 from edge.outbox.store import AckCounts, Outbox, RecordRef
+from edge.outbox.streams import EPOCHS_MAX
+from shared.clock import ManualClock
 from shared.envelope import open_envelope
 from shared.errors import ConfigError, Corrupt, Rejected, Unreachable
 from shared.messages import Ack, Audit, Coverage, Drop, StreamPosition, decode
@@ -372,3 +378,105 @@ def test_an_ack_that_a_full_disk_undid_is_taken_again(
         raise Unreachable("disk full", "test")
     assert len(held(outbox, "alert")) == 1
     assert outbox.apply_ack(said, answer=False) == AckCounts(1, 1)
+
+
+def test_a_power_cut_while_a_corrupt_file_is_moved_loses_no_part_of_it(
+    path: Path, open_outbox: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The newest alerts are in the WAL only."""
+    outbox = open_outbox()
+    for _ in range(50):
+        put(outbox, "block", 5000)
+    outbox.close()
+    outbox = open_outbox()
+    for _ in range(20):
+        put(outbox, "alert", 200)
+    dead = path.parent / "dead" / path.name
+    dead.parent.mkdir()
+    for name in (path.name, path.name + "-wal"):
+        (dead.parent / name).write_bytes((path.parent / name).read_bytes())
+    with dead.open("r+b") as file:
+        file.seek(30 * PAGE_BYTES)
+        file.write(b"\xff" * PAGE_BYTES)
+    for number, after in enumerate(("link", "rename", "unlink")):
+        with monkeypatch.context() as power:
+            cut_after(power, after)
+            with pytest.raises(PowerCut):
+                move_aside(dead, number)
+        if not dead.exists():
+            break
+    else:
+        pytest.fail("it was never moved")
+    monkeypatch.undo()
+    _open_at(dead).close()  # what the next boot makes does not touch it
+    aside = next(p for p in dead.parent.glob("*.corrupt-*") if not p.name.endswith("-wal"))
+    with Copy(aside) as copy:
+        assert sum(held.cls == "alert" for held, _ in copy.records()) == 20
+
+
+class PowerCut(BaseException):
+    pass
+
+
+def cut_after(power: pytest.MonkeyPatch, last: str) -> None:
+    """The power goes once `last` was done."""
+    owner: Any = os if last == "link" else Path
+    do = getattr(owner, last)
+
+    def act(*args: object, **kwargs: object) -> None:
+        do(*args, **kwargs)
+        raise PowerCut
+
+    power.setattr(owner, last, act)
+
+
+def _open_at(path: Path) -> Outbox:
+    return Outbox.open(path, operator="op", tail="n1", clock=ManualClock(), random=os.urandom,
+                       bytes_max=64 << 20)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "UPDATE stream SET stream = 'alezt' WHERE stream = 'alert'",
+        "UPDATE stream SET cls = 'alezt'",
+        "UPDATE stream SET epoch = 'f00'",
+        "UPDATE stream SET next_seq = next_seq - 4",
+        "UPDATE stream SET cls = CAST(x'616c65ff74' AS TEXT)",
+    ],
+)
+def test_counters_that_the_disk_has_changed_are_not_recorded_on(
+    change: str, path: Path, open_outbox: Open
+) -> None:
+    """Numbers would be given twice, or no append would ever succeed again."""
+    outbox = open_outbox()
+    for _ in range(5):
+        put(outbox, "alert")
+    outbox.close()
+    db = apsw.Connection(str(path))
+    index = db.execute("SELECT sql FROM sqlite_schema WHERE name = 'stream'").get
+    db.execute("PRAGMA writable_schema = on; UPDATE sqlite_schema SET sql = replace(sql,"
+               " ',\n    UNIQUE (epoch, stream)', '') WHERE name = 'stream'")  # fmt: skip
+    db.close()
+    assert "UNIQUE" in str(index)
+    db = apsw.Connection(str(path))
+    db.execute("PRAGMA writable_schema = on")
+    db.execute(change)  # in the table alone, as a flipped bit
+    db.execute("UPDATE sqlite_schema SET sql = ? WHERE name = 'stream'", (index,))
+    db.close()
+    again = open_outbox()
+    assert again.opened.quarantined is not None
+    assert put(again, "alert").epoch != outbox.epoch
+
+
+def test_of_many_epochs_those_that_have_something_to_send_are_offered(open_outbox: Open) -> None:
+    outbox = open_outbox()
+    first = put(outbox, "alert").epoch
+    for _ in range(EPOCHS_MAX + 2):
+        outbox.new_epoch()
+        put(outbox, "state")
+        outbox.apply_ack(ack(outbox, {}, {"state": Coverage(1)}), answer=False)
+    offered = outbox.positions()
+    assert first in offered and next(iter(offered)) == outbox.epoch
+    assert len(offered) == EPOCHS_MAX
+    assert [record.epoch for record in held(outbox, "alert")] == [first]
