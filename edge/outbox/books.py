@@ -217,7 +217,11 @@ class Books:
                     continue
                 learned += 1
                 block = self._block(stream, first[0].seq)
-                self._rates_hz[stream.name] = thinning.rate_hz(block[1]) if block else 0.0
+                rate_hz = thinning.rate_hz(block[1]) if block else 0.0
+                if not rate_hz:  # damaged, or a single reading: the next one tells
+                    self._thin_from[stream.epoch, stream.name] = first[0].seq + 1
+                    continue
+                self._rates_hz[stream.name] = rate_hz
             if self._rates_hz[stream.name] >= best_hz:
                 best, best_hz = stream, self._rates_hz[stream.name] + 1e-6
         return best

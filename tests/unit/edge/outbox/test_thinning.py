@@ -235,3 +235,13 @@ def test_a_header_that_replaces_what_is_no_record_is_refused(last: list[object])
     data = encode_block(block("air", 5))
     with pytest.raises(Corrupt):
         decode_block(with_header(data, [*header_of(data)[:-3], *last]))
+
+
+def test_a_block_of_one_reading_does_not_keep_its_stream_from_being_thinned(
+    open_outbox: Open,
+) -> None:
+    """As a jump of time leaves it: it has no rate."""
+    outbox = open_outbox(bytes_max=SMALL)
+    put_block(outbox, block("fast", 50, 0).rows(0, 1))
+    fill(outbox, range(1, 120), ("fast", 50))
+    assert outbox.stats().thinned and not outbox.stats().evicted_unsafe
