@@ -2,8 +2,9 @@
 
 In: the identity folder, what the profile says. Out: a keyring, or None where the profile says
 `none`. Always holds: recording never waits for a key. A key that is lost is made anew (what the
-old one sealed is then for the recovery key); a TPM that does not answer leaves a keyring that
-seals for the recovery key alone, so a profile with a TPM demands one.
+old one sealed is then for the recovery key, or for the computer that it comes back to); a TPM
+that does not answer leaves a keyring that seals for the recovery key alone, so a profile with a
+TPM demands one.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from shared.log import event
 
 Kind = Literal["file", "tpm", "none"]
 KEY_FILE, TPM_FILE, RECOVERY_FILE = "storage.key", "storage.tpm", "recovery.pub"
+ASIDE_MAX = 8  # assumption: a disk sees fewer computers than that
 
 
 def load_keyring(identity: Path, kind: Kind = "file", tpm_tcti: str = "") -> Keyring | None:
@@ -66,14 +68,18 @@ def _from_file(path: Path) -> bytes:
 
 def _from_tpm(path: Path, tcti: str) -> bytes:
     with tpm.connect(tcti) as device:
+        why = ""
+        for file in (path, *_aside(path)):  # a disk that was in another computer comes back
+            if file.exists():
+                try:
+                    key = tpm.unseal(device, file.read_bytes())
+                    if len(key) == KEY_BYTES:
+                        return key
+                    raise tpm.Foreign(f"{len(key)} bytes")
+                except tpm.Foreign as error:
+                    why = why or str(error)
         if path.exists():
-            try:
-                key = tpm.unseal(device, path.read_bytes())
-                if len(key) == KEY_BYTES:
-                    return key
-                raise tpm.Foreign(f"{len(key)} bytes")
-            except tpm.Foreign as error:
-                _put_aside(path, str(error))
+            _put_aside(path, why)
         key = os.urandom(KEY_BYTES)
         path.parent.mkdir(parents=True, exist_ok=True)
         write_durably(path, tpm.seal(device, key), private=True)
@@ -82,6 +88,12 @@ def _from_tpm(path: Path, tcti: str) -> bytes:
 
 
 def _put_aside(path: Path, why: str) -> None:
-    """It may still open something, in hands that know how."""
+    """It may still open something, in hands that know how, or in the computer it is of."""
     event("seal.device_key_lost", file=str(path), why=why, level=logging.ERROR)
-    path.replace(path.with_name(path.name + ".lost"))
+    path.replace(next((file for file in _aside(path) if not file.exists()), _aside(path)[-1]))
+
+
+def _aside(path: Path) -> list[Path]:
+    """Where keys that this computer could not use are kept: `.lost`, `.lost-1`, …"""
+    ends = ["", *(f"-{number}" for number in range(1, ASIDE_MAX))]
+    return [path.with_name(f"{path.name}.lost{end}") for end in ends]

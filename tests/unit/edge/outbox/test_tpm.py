@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -115,3 +116,24 @@ def test_a_tpm_that_does_not_answer_leaves_a_recorder_that_seals_for_recovery(
     outbox.append("kpi", b"x", schema="t/1", flight="f", t_event_ns=1, t_quality=1)
     assert len(outbox.pending("kpi", [outbox.epoch], {}, 9)) == 1
     outbox.close()
+
+
+def test_a_disk_that_was_in_another_computer_opens_again_in_its_own(
+    identity: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With boards that are only names, so that it runs everywhere."""
+
+    def unseal(device: str, data: bytes) -> bytes:
+        if not data.startswith(device.encode()):
+            raise tpm.Foreign("of another board")
+        return data.removeprefix(device.encode())
+
+    monkeypatch.setattr(tpm, "connect", nullcontext)
+    monkeypatch.setattr(tpm, "seal", lambda device, secret: device.encode() + secret)
+    monkeypatch.setattr(tpm, "unseal", unseal)
+    boards = ("left", "right", "middle")
+    first = [load_keyring(identity, "tpm", name) for name in boards]
+    again = [load_keyring(identity, "tpm", name) for name in boards]
+    ids = [keyring and keyring.device_key_id for keyring in first]
+    assert len({*ids}) == 3
+    assert [keyring and keyring.device_key_id for keyring in again] == ids
