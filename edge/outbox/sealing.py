@@ -33,7 +33,9 @@ class Sealing:
         self._owner = f"{operator}/{tail}".encode()
         self._keys: dict[int, AESGCM] = {}
         locked: set[int] = set()
-        number = PLAIN
+        # Ids up to this one count as lost already: one that is used again would be lost unnoticed.
+        mark = db.execute("SELECT value FROM kv WHERE key = 'locked'").get
+        number = max(PLAIN, int.from_bytes(mark or b""))
         for row in db.execute("SELECT * FROM data_key").fetchall():
             wrapped = WrappedKey(*row)  # type: ignore[arg-type]  # by schema
             number = max(number, wrapped.id)

@@ -319,3 +319,23 @@ def test_a_recovery_key_is_a_pair_and_a_tpm_demands_one(tmp_path: Path) -> None:
         load_keyring(tmp_path, "tpm", "device:/dev/null")
     with pytest.raises(ConfigError, match="neither"):
         Keyring(None)
+
+
+def test_a_data_key_that_is_lost_is_noticed_whatever_was_lost_before(open_with: OpenWith) -> None:
+    """Between two losses nothing was sealed, so that the store held no key at all."""
+    for _ in range(3):
+        outbox = open_with(keyring())
+        put(outbox)
+        outbox._db.close(True)
+    lost = open_with(keyring(OTHER))
+    lost._db.execute("DELETE FROM record; DELETE FROM sealed")  # the ground has them, they are gone
+    lost._db.close(True)
+    plain = open_with(None)
+    plain.put("audit.previous", b"in the clear")
+    plain._db.close(True)
+    open_with(None)._db.close(True)
+    sealed = open_with(keyring())
+    sealed.put("period", b"leg 7")
+    sealed._db.close(True)
+    again = open_with(keyring(OTHER))
+    assert again.get("period") is None and again.epoch != sealed.epoch
