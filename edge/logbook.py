@@ -19,7 +19,7 @@ from shared.envelope import TIME_BUS, TIME_NONE
 from shared.errors import Corrupt, Rejected, Unreachable
 from shared.log import event
 
-UNSTORED_MAX = 1024  # records that a full disk refused; the oldest goes first
+UNSTORED_MAX = 1024  # records that a full disk refused; the oldest that is no alert goes first
 
 
 class Now(msgspec.Struct, frozen=True):
@@ -37,7 +37,7 @@ class Logbook:
         self, outbox: Outbox, now: Callable[[], Now], die: Callable[[Corrupt], None]
     ) -> None:
         self._outbox, self._now, self._die = outbox, now, die
-        self._unstored: deque[tuple[str, bytes, str, Now]] = deque(maxlen=UNSTORED_MAX)
+        self._unstored: deque[tuple[str, bytes, str, Now]] = deque()
 
     def emit(self, cls: str, payload: bytes, schema: str) -> RecordRef | None:
         """Append a record of the open period; None when it waits for the disk."""
@@ -45,7 +45,7 @@ class Logbook:
         try:
             return self._append(*record)
         except Unreachable:
-            self._unstored.append(record)
+            self._wait(record)
         except Rejected as error:
             event("record.refused", cls=cls, why=error.what, level=logging.ERROR)
         except Corrupt as error:
@@ -75,10 +75,22 @@ class Logbook:
                 self._append(*self._unstored[0])
             except Unreachable:
                 return
+            except Rejected as error:
+                event("record.refused", cls=self._unstored[0][0], why=error.what,
+                      level=logging.ERROR)  # fmt: skip
             except Corrupt as error:
                 self._die(error)
                 return
             self._unstored.popleft()
+
+    def _wait(self, record: tuple[str, bytes, str, Now]) -> None:
+        """For the disk. Alerts are the last that a full memory gives up."""
+        self._unstored.append(record)
+        if len(self._unstored) > UNSTORED_MAX:
+            at = next((i for i, (cls, *_) in enumerate(self._unstored) if cls != "alert"), 0)
+            event("record.lost", cls=self._unstored[at][0], why="the disk takes none, memory is full",
+                  level=logging.ERROR)  # fmt: skip
+            del self._unstored[at]
 
     def audit(
         self, kind: str, decision: str, *, subject: str = "",

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from edge.logbook import Logbook, Now
+from edge.logbook import UNSTORED_MAX, Logbook, Now
 from edge.outbox.store import Outbox
 from shared.clock import ManualClock
 from shared.errors import Unreachable
@@ -64,3 +64,22 @@ def test_what_a_full_disk_refuses_together_is_kept_one_by_one(
         assert book.emit_all("alert", [b"a", b"b"], "alert/1", "k", b"v") == [None, None]
     book.retry()
     assert outbox.next_seqs() == {"alert": 2}
+
+
+def test_while_the_disk_takes_nothing_alerts_are_the_last_to_be_forgotten(
+    outbox: Outbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    book = logbook(outbox)
+
+    @contextmanager
+    def full() -> Iterator[None]:
+        raise Unreachable("disk full", "test")
+        yield
+
+    with monkeypatch.context() as broken:
+        broken.setattr(outbox, "transaction", full)
+        book.emit("alert", b"engine fire", "alert/1")
+        for number in range(UNSTORED_MAX + 5):
+            book.emit("kpi", number.to_bytes(2), "kpi/1")
+    book.retry()
+    assert outbox.next_seqs() == {"alert": 1, "kpi": UNSTORED_MAX - 1}
