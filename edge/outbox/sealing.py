@@ -63,6 +63,11 @@ class Sealing:
         """Whether this process can open what was sealed with it."""
         return key == PLAIN or key in self._keys
 
+    def is_beside_plain(self) -> bool:
+        """Whether this process seals and the store has records in the clear."""
+        first = "SELECT count(*) FROM (SELECT 1 FROM record WHERE data_key = 0 LIMIT 1)"
+        return self.key != PLAIN and bool(self._db.execute(first).get)
+
     def put_key(self) -> None:
         """This boot's key into the store, and those that nothing needs any more out of it."""
         needed = {

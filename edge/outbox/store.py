@@ -82,6 +82,8 @@ class Outbox:
             sealing = self._kept.sealing = self._sealing = Sealing(db, operator, tail, keyring)
             self._books = Books(db, operator, tail, sealing, lambda n: self._random(n))
             self._journal = Journal(db, sealing)
+            # What an older program, or this one without a key, left in the clear goes with its row.
+            db.execute(f"PRAGMA secure_delete = {'on' if sealing.is_beside_plain() else 'off'}")
         self._begin_boot()
 
     @classmethod

@@ -339,3 +339,23 @@ def test_a_data_key_that_is_lost_is_noticed_whatever_was_lost_before(open_with: 
     sealed._db.close(True)
     again = open_with(keyring(OTHER))
     assert again.get("period") is None and again.epoch != sealed.epoch
+
+
+def test_what_an_unsealed_store_left_goes_with_its_rows(open_with: OpenWith, path: Path) -> None:
+    plain = open_with(None)
+    for _ in range(50):
+        plain.append("kpi", SECRET * 400, schema="t/1", flight="f", t_event_ns=1, t_quality=1)
+    plain.put("period", SECRET)
+    plain.close()
+    outbox = open_with(keyring())
+    outbox.put("period", b"another")
+    everywhere = Coverage(50)
+    outbox.apply_ack(
+        Ack(1, "n1", outbox.epoch, "l", b"", {"kpi": everywhere}, {"kpi": everywhere}, 0),
+        answer=False,
+    )
+    with outbox.transaction():
+        outbox._books.evict_safe(1 << 30)
+    assert outbox.stats().records == 0
+    outbox.close()
+    assert SECRET not in everything(path)
