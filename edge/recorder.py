@@ -33,6 +33,7 @@ BLOCK_SCHEMA = "block/1"
 SEALED_BYTES_MAX = 15_000  # with its envelope below 16 kB, which every link may have in flight
 ENTRY_BYTES = 400_000  # of one journal entry before compression
 SEAL_LATE_NS = 3_000_000_000  # flight; blocks that are due together are sealed one after the other
+BLOCK_S_UNKNOWN = 60.0  # of a group that the signal set has no more: the longest there is
 SILENT_NS = 3_000_000_000  # the largest age that an input may have
 Batches = list[tuple[Readings, npt.NDArray[np.uint8]]]
 
@@ -120,29 +121,30 @@ class Recorder:
     def recover(self) -> int:
         """Seal what the journal holds from before the last stop; readings recovered.
 
+        Those of another signal set too: that set is named in the block, and went out before it.
         Nothing is journalled or sealed before this has succeeded once.
         """
         entries: dict[tuple[str, str, bytes, int], list[_Entry]] = {}
-        recovered = 0
+        recovered, names = 0, {group.name for group in self._signals.groups}
         with self._outbox.transaction():
             for group_name, data in self._outbox.journal_entries():
+                names.add(group_name)
                 entry = _unpack_entry(data)
-                known = group_name in self._signals.group_index
-                if entry is None or not known or entry.set_sha256 != self._signals.sha256:
+                if entry is None:
                     event("journal.refused", group=group_name, bytes=len(data))
                     continue
                 key = (group_name, entry.period, entry.set_sha256, entry.boot)
                 entries.setdefault(key, []).append(entry)
             for (group_name, period, _, _), parts in entries.items():
                 try:
-                    block = _join(self._signals.group(group_name), parts)
+                    block = _join(group_name, parts)
                 except ValueError as error:
                     event("journal.refused", group=group_name, why=str(error))
                     continue
                 self._append(block, period)
                 recovered += block.n
-            for group in self._signals.groups:
-                self._outbox.journal_clear(group.name)
+            for name in names:
+                self._outbox.journal_clear(name)
             self._save()
         self._recovered = True
         return recovered
@@ -235,7 +237,7 @@ class Recorder:
 
     def _append(self, block: Block, period: str) -> None:
         """The block as records: one, or several where time jumps or the bytes are too many."""
-        for part, data in block_parts(block, self._signals.group(block.group)):
+        for part, data in block_parts(block, self._block_s(block.group)):
             self._outbox.append(
                 "block", data, stream=f"block-{block.group}", schema=BLOCK_SCHEMA,
                 flight=period, t_event_ns=int(part.t_ns[0]), t_quality=TIME_BUS,
@@ -247,6 +249,10 @@ class Recorder:
         count = block.n + (0 if before is None else before.readings)
         self.tally.groups[block.group] = GroupCount(block.group, count, first, int(block.t_ns[-1]))
         self._last[block.group] = (int(block.counter[-1]), int(block.t_ns[-1]))
+
+    def _block_s(self, group_name: str) -> float:
+        known = group_name in self._signals.group_index
+        return self._signals.group(group_name).block_s if known else BLOCK_S_UNKNOWN
 
     def _save(self) -> None:
         self._outbox.put("recorder.tally", msgspec.msgpack.encode(self.tally))
@@ -362,10 +368,10 @@ def _jumps(group: Group, before_ns: int, t_ns: int) -> bool:
     return not 0 <= t_ns - before_ns <= group.block_s * 1e9
 
 
-def block_parts(block: Block, group: Group) -> list[tuple[Block, bytes]]:
+def block_parts(block: Block, block_s: float) -> list[tuple[Block, bytes]]:
     """The block cut where time jumps, each piece halved until it is small enough."""
     steps = np.diff(block.t_ns)
-    cuts = np.flatnonzero((steps < 0) | (steps > group.block_s * 1e9)) + 1
+    cuts = np.flatnonzero((steps < 0) | (steps > block_s * 1e9)) + 1
     edges = [0, *cuts.tolist(), block.n]
     waiting = [block.rows(a, b) for a, b in pairwise(edges)]
     done: list[tuple[Block, bytes]] = []
@@ -438,18 +444,21 @@ def _unpack_entry(data: bytes) -> _Entry | None:
         return None
 
 
-def _join(group: Group, parts: list[_Entry]) -> Block:
-    """The block of journal entries, in the order in which they were written."""
-    k, n_f64 = len(group.signal), int(group.is_f64.sum())
+def _join(group_name: str, parts: list[_Entry]) -> Block:
+    """The block of journal entries, in the order in which they were written; ValueError when they
+    do not fit each other."""
 
     def whole(name: str, dtype: str) -> npt.NDArray[np.generic]:
         return np.frombuffer(b"".join(getattr(part, name) for part in parts), dtype)
 
     n = sum(part.n for part in parts)
-    head = parts[0]
+    head, t_ns, counter = parts[0], whole("t_ns", "<i8"), whole("counter", "<i8")
+    if head.n < 1 or not n == len(t_ns) == len(counter):
+        raise ValueError(f"not the columns of {n} readings")
+    k, n_f64 = len(head.status) // head.n, len(head.f64) // (8 * head.n)
     return Block(
-        group.name, head.set_sha256, head.period, head.boot, head.mono_t0_ns, TIME_BUS,
-        whole("t_ns", "<i8").astype(np.int64), whole("counter", "<i8").astype(np.int64),
+        group_name, head.set_sha256, head.period, head.boot, head.mono_t0_ns, TIME_BUS,
+        t_ns.astype(np.int64), counter.astype(np.int64),
         whole("raw", "<i8").astype(np.int64).reshape(n, k - n_f64),
         whole("f64", "<f8").astype(np.float64).reshape(n, n_f64),
         whole("status", "u1").astype(np.uint8).reshape(n, k),

@@ -262,7 +262,7 @@ def _journal(data: bytes) -> object:
     if entry is None:
         return None
     try:
-        return _join(signal_set().groups[0], [entry])
+        return _join(signal_set().groups[0].name, [entry])
     except ValueError:  # the recorder says so, and goes on
         return None
 

@@ -138,6 +138,6 @@ class SnapshotKeeper:
         block = block.rows(int(inside[0]), int(inside[-1]) + 1)
         return [
             Snapshot(alert=held.alert, group=name, part=i, block=data)
-            for i, (_, data) in enumerate(block_parts(block, group))
+            for i, (_, data) in enumerate(block_parts(block, group.block_s))
             if data
         ]

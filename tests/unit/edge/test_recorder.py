@@ -101,6 +101,26 @@ def test_a_block_is_sealed_at_its_length_and_holds_the_bus_exactly(rig: Rig) -> 
     assert rig.outbox.journal_entries() == []
 
 
+@pytest.mark.parametrize("change", [(b"block_s = 10", b"block_s = 12"), (b'"air"', b'"wind"')])
+def test_what_was_journalled_under_another_signal_set_is_sealed_under_that_set(
+    rig: Rig, change: tuple[bytes, bytes]
+) -> None:
+    """A power cut, and then other software: the readings were acknowledged."""
+    rig.add(0, 10, 0.0)
+    rig.recorder.journal(1 * S)
+    rig.outbox.close()
+    before = rig.signals.sha256
+    rig.signals = parse_signal_set(SET.replace(*change), "one.toml")
+    rig.boot()
+    assert rig.recorder.recover() == 10 and not rig.outbox.journal_entries()
+    (block,) = rig.blocks()
+    assert block.set_sha256 == before != rig.signals.sha256
+    assert block.raw[:, 0].tolist() == list(range(10))
+    rig.outbox.close()
+    rig.boot()
+    assert rig.recorder.recover() == 0
+
+
 def test_a_kill_loses_only_what_was_not_journalled(rig: Rig) -> None:
     rig.add(0, 10, 0.0)
     rig.recorder.journal(1 * S)
