@@ -101,21 +101,27 @@ class Closing:
         return None, True
 
     def _holdings(self, db: Connection, manifest: Manifest) -> dict[tuple[str, str], Holding]:
+        """Of the period's own numbers only: an epoch may have thinned and dropped for months."""
+        spans: dict[tuple[str, str], tuple[int, int]] = {}
+        for part in manifest.parts:
+            low, high = spans.get((part.epoch, part.stream), (part.low, part.high))
+            spans[part.epoch, part.stream] = min(low, part.low), max(high, part.high)
         holdings = {}
-        for epoch, stream in {(part.epoch, part.stream) for part in manifest.parts}:
+        for (epoch, stream), (low, high) in spans.items():
             drops, records = schema.drops.c, schema.records.c
             dropped = db.execute(select(drops.low, drops.high, drops.reason).where(
-                drops.tail == manifest.tail, drops.epoch == epoch, drops.stream == stream
+                drops.tail == manifest.tail, drops.epoch == epoch, drops.stream == stream,
+                drops.low < high, drops.high > low
             ).order_by(drops.low))  # fmt: skip
             marked = db.execute(select(records.seq, records.mark).where(
                 records.tail == manifest.tail, records.epoch == epoch, records.stream == stream,
-                records.mark != ""
+                records.seq >= low, records.seq < high, records.mark != ""
             ))  # fmt: skip
             held = self._ledger.held.get((manifest.tail, epoch, stream), RangeSet())
             holdings[epoch, stream] = Holding(
                 held, [(row[0], row[1], row[2]) for row in dropped],
                 [(row[0], row[1]) for row in marked],
-                kept_of(db, manifest.tail, epoch, stream),
+                kept_of(db, manifest.tail, epoch, stream, low, high),
             )  # fmt: skip
         return holdings
 

@@ -47,8 +47,10 @@ def _uncount(db: Connection, tail: str, epoch: str, stream: str, seq: int) -> No
     db.execute(delete(schema.blocks).where(*same(schema.blocks, tail, epoch, stream, seq)))
 
 
-def kept_of(db: Connection, tail: str, epoch: str, stream: str) -> dict[int, int]:
-    """By seq: 1 of how many of its readings the fullest block keeps that is held for it."""
+def kept_of(
+    db: Connection, tail: str, epoch: str, stream: str, low: int, high: int
+) -> dict[int, int]:
+    """By seq of [low, high): 1 of how many of its readings the fullest block keeps that is held for it."""
     t, r = schema.thinned.c, schema.records.c
     is_its = and_(
         r.tail == t.tail, r.epoch == t.by_epoch, r.stream == t.by_stream, r.seq == t.by_seq
@@ -56,7 +58,14 @@ def kept_of(db: Connection, tail: str, epoch: str, stream: str) -> dict[int, int
     found = db.execute(
         select(t.seq, func.min(t.keep_every))
         .join(schema.records, is_its)
-        .where(t.tail == tail, t.epoch == epoch, t.stream == stream, r.mark.in_(TRUSTED))
+        .where(
+            t.tail == tail,
+            t.epoch == epoch,
+            t.stream == stream,
+            t.seq >= low,
+            t.seq < high,
+            r.mark.in_(TRUSTED),
+        )
         .group_by(t.seq)
     )
     return {row[0]: row[1] for row in found}

@@ -12,6 +12,7 @@ from edge.outbox.store import Outbox
 from ground.ingest import schema
 from ground.ingest.closure import Holding, compare
 from ground.ingest.segments import Place
+from ground.ingest.thinned import kept_of
 from shared.block import decode_block, encode_block
 from shared.clock import ManualClock
 from shared.envelope import open_envelope
@@ -179,3 +180,11 @@ def test_what_an_aircraft_thinned_after_a_lost_ack_is_in_the_lake_once(
     assert len(counters) == len(set(counters)), "no reading twice"
     assert {counter // 400 for counter in counters} == set(range(24)), "something of every block"
     outbox.close()
+
+
+def test_a_closure_reads_only_what_was_thinned_of_its_own_period(store: Store, tail: Tail) -> None:
+    """An epoch may have thinned for months: a second a closure, at 300,000 records."""
+    store.put(tail, tail.signal_set(), *list(messages(tail).values())[1:])
+    with store.read_engine.begin() as db:
+        assert kept_of(db, TAIL, EPOCH, ORIGINAL[0], 0, 1) == {0: 2}
+        assert kept_of(db, TAIL, EPOCH, ORIGINAL[0], 1, 9) == {}
