@@ -29,6 +29,8 @@ SUFFIX = ".tar.zst"
 MEMBERS = ("bundle.json", "model.onnx", "selftest.msgpack")
 MONITORS_MAX, PORTS_MAX, STATES_MAX, STATE_ELEMENTS_MAX = 64, 64, 16, 4096
 SELFTEST_STEPS_MAX = 256
+JSON_BYTES_MAX = 1 << 20
+"""Of `bundle.json`, which the recorder keeps decoded at about 15 times its size; ours have 23 kB."""
 _BLOCK = 512  # of a tar file
 _ANY = (-3e38, 3e38)  # an output's range is its monitor's business
 
@@ -223,6 +225,7 @@ def states_of(model: Model) -> tuple[State, ...]:
 
 def parse_bundle(data: bytes, where: str) -> Bundle:
     """A checked `bundle.json`, or Rejected."""
+    _need(len(data) <= JSON_BYTES_MAX, f"bundle.json: over {JSON_BYTES_MAX} bytes", where)
     try:
         bundle = msgspec.json.decode(data, type=Bundle)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:

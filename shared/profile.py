@@ -37,6 +37,10 @@ class ModelBounds(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     operations_max: Positive = 50_000_000
     """Multiplications and other element operations of one step of one bundle, counted from its
     shapes: about 50 ms on one core of 1 GFLOP/s, an assumption."""
+    bundle_cpu_percent_max: Annotated[float, Meta(gt=0, le=100)] = 5.0
+    """Of one core, by one bundle at its own rate: the median step of its self-test, measured."""
+    session_mb_max: Positive = 48
+    """What one bundle's session may add to the peak of resident memory, its steps included."""
     worker_growth_mb: Positive = 48
     """Resident memory of the worker over what it had when its set was loaded; beyond it the
     worker is started again."""

@@ -21,6 +21,7 @@ from pathlib import Path
 import msgspec
 
 from edge.models.confine import ENVIRONMENT, confine, seal
+from edge.models.resident import PeakMemory
 from edge.models.vectors import against_vectors
 from shared.bundle import Bundle, parse_selftest, unpack
 from shared.errors import Rejected
@@ -50,7 +51,7 @@ class Cost(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     step_us: float | None = None
     """CPU time of one step of the self-test, the median; microseconds."""
     session_mb: float | None = None
-    """What the session added to the resident memory of its child."""
+    """What making and stepping the session added to the peak of its child's resident memory."""
 
 
 class AdmissionResult(msgspec.Struct, frozen=True):
@@ -124,8 +125,13 @@ async def _ask_child(stage: str, data: bytes, bounds: ModelBounds) -> AdmissionR
         return AdmissionResult(False, [f"{stage}: the child gave no answer"])
 
 
-def decide(stage: str, data: bytes, bounds: ModelBounds) -> AdmissionResult:
-    """One stage, in this process. Only for a process that can be killed: a child, or a test."""
+def decide(
+    stage: str, data: bytes, bounds: ModelBounds, memory: PeakMemory | None = None
+) -> AdmissionResult:
+    """One stage, in this process. Only for a process that can be killed: a child, or a test.
+
+    memory: made before the process gave up opening files.
+    """
     if stage == BARE:
         return _judge_graph(data, None, bounds)
     try:
@@ -144,14 +150,30 @@ def decide(stage: str, data: bytes, bounds: ModelBounds) -> AdmissionResult:
     else:
         from edge.models.selftest import judge_session  # here: onnxruntime is not for the recorder
 
-        reasons, step_us, session_mb = judge_session(files, selftest)
-        result = AdmissionResult(
-            not reasons, reasons, cost=Cost(step_us=step_us, session_mb=session_mb)
-        )
+        reasons, step_us, session_mb = judge_session(files, selftest, memory or PeakMemory())
+        cost = Cost(step_us=step_us, session_mb=session_mb)
+        reasons = reasons or _too_dear(cost, bundle, bounds)
+        result = AdmissionResult(not reasons, reasons, cost=cost)
     return msgspec.structs.replace(
         result, sha256=files.sha256, name=bundle.name, version=bundle.version,
         release=bundle.release,
     )  # fmt: skip
+
+
+def _too_dear(cost: Cost, bundle: Bundle, bounds: ModelBounds) -> list[str]:
+    """What was measured, against the bounds: an operation may cost 50 times another one."""
+    assert cost.step_us is not None and cost.session_mb is not None
+    reasons, percent = [], cost.step_us * bundle.rate_hz / 1e4
+    if percent > bounds.bundle_cpu_percent_max:
+        reasons.append(
+            f"{percent:.1f} % of a core at {bundle.rate_hz:g} Hz, the profile allows "
+            f"{bounds.bundle_cpu_percent_max:g} %"
+        )
+    if cost.session_mb > bounds.session_mb_max:
+        reasons.append(
+            f"{cost.session_mb:.0f} MB for its session, the profile allows {bounds.session_mb_max}"
+        )
+    return reasons
 
 
 def _judge_graph(model: bytes, bundle: Bundle | None, bounds: ModelBounds) -> AdmissionResult:
@@ -191,9 +213,10 @@ def main(arguments: list[str]) -> int:
     stage, bounds = arguments[0][2:], msgspec.json.decode(arguments[1], type=ModelBounds)
     confine(int(arguments[2]), bounds.worker_address_space_mb << 20, bounds.admission_cpu_s, 0)
     _warm(stage)
+    memory = PeakMemory()
     seal(bounds.seccomp_required)
     data = sys.stdin.buffer.read(max(bounds.bundle_bytes_max, bounds.unpacked_bytes_max) + 1)
-    result = decide(stage, data, bounds)
+    result = decide(stage, data, bounds, memory)
     sys.stdout.buffer.write(msgspec.json.encode(result))
     return 0
 

@@ -95,9 +95,10 @@ def _first(reasons: Iterator[str]) -> list[str]:
 
 
 def _encoding(model: ModelProto, data: bytes) -> Iterator[str]:
-    """What this reader does not know, another one might act on."""
+    """What this reader does not know, another one might act on. Sizes alone do not tell: integers
+    that are packed leave room for it."""
     model.DiscardUnknownFields()
-    if model.ByteSize() != len(data):
+    if model.SerializeToString(deterministic=True) != data:
         yield "fields that are unknown or written twice"
 
 

@@ -8,14 +8,13 @@ afterwards. Imports onnxruntime: child process only.
 
 from __future__ import annotations
 
-import os
 import statistics
 import time
 from collections.abc import Sequence
 
 import numpy as np
 
-from edge.models.resident import resident_bytes
+from edge.models.resident import PeakMemory
 from edge.models.session import FusedSession
 from edge.models.vectors import Float32, against_vectors, vectors
 from shared.bundle import Bundle, BundleFiles, SelfTest
@@ -24,10 +23,10 @@ TIMED_STEPS = 25
 
 
 def judge_session(
-    files: BundleFiles, selftest: SelfTest
+    files: BundleFiles, selftest: SelfTest, memory: PeakMemory
 ) -> tuple[list[str], float | None, float | None]:
-    """(reasons, CPU time of a step in us, resident memory that the session added in MB)."""
-    before = resident_bytes(os.getpid())
+    """(reasons, CPU time of a step in us, what the session added to the peak of memory in MB)."""
+    before = memory.read_bytes()
     try:
         session = FusedSession([files])
     except Exception as error:  # onnxruntime raises its own unrelated types
@@ -40,8 +39,7 @@ def judge_session(
         started = time.thread_time_ns()
         session.step()
         times.append(time.thread_time_ns() - started)
-    grown = max(0, resident_bytes(os.getpid()) - before)
-    return [], statistics.median(times) / 1000, grown / 1e6
+    return [], statistics.median(times) / 1000, (memory.read_bytes() - before) / 1e6
 
 
 def reproduce(session: FusedSession, selftests: Sequence[SelfTest]) -> list[str]:

@@ -112,6 +112,9 @@ class Shapes:
                 yield f"the shape of {name[:40]!r} is not known before it runs"
             elif count > elements_max:
                 yield f"{name[:40]!r} of {dims[:8]}, over the profile's bound"
+            elif not count and not (name in self._constants and len(dims) == 1):
+                # onnxruntime's Conv over no channels never ends; only lists, as of axes, are empty
+                yield f"{name[:40]!r} of {dims[:8]} holds nothing"
             elif len(dims) > RANK_MAX:
                 yield f"{name[:40]!r} has {len(dims)} dimensions, at most {RANK_MAX}"
             elif self.types[name] not in TYPES:

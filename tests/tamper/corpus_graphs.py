@@ -271,6 +271,30 @@ def _conv(**attributes: Any) -> Change:
     return change
 
 
+def _no_channels(model: ModelProto) -> None:
+    """onnxruntime 1.31 never returns from it."""
+    add(model, "Slice", [constant(model, x, [0]) for x in ("zero", "also", "first")])
+    shaped = constant(model, "shape", [1, 0, 6])
+    model.graph.node.append(
+        helper.make_node("Reshape", [model.graph.node[-1].output[0], shaped], ["x"], allowzero=1)
+    )
+    weights = constant(model, "weights", np.ones((1, 0, 1)), np.float32)
+    model.graph.node.append(helper.make_node("Conv", ["x", weights], ["y"], pads=[2, 2]))
+
+
+def _packed_to_make_room() -> bytes:
+    """An unknown field as long as what packed integers save: the size is that of the model."""
+    plain = helper.make_attribute("value_ints", list(range(100))).SerializeToString()
+    numbers = b"".join(b"\x40" + bytes([i]) for i in range(100))  # field 8, a hundred times
+    packed = plain.replace(numbers, _field(8, bytes(range(100))))
+    node = _field(2, b"list") + _field(4, b"Constant") + _field(5, packed)
+    data = GOOD + _field(7, _field(1, node))
+    room = onnx.load_from_string(data).ByteSize() - len(data)
+    data += b"\xfa\x7f" + bytes([room - 3]) + bytes(room - 3)
+    assert onnx.load_from_string(data[:-room]).ByteSize() == len(data)
+    return data
+
+
 def _bias(model: ModelProto) -> None:
     bias = constant(model, "bias", np.ones((7, 3)), np.float32)
     model.graph.node.append(helper.make_node("Gemm", ["outputs", "outputs", bias], ["y"]))
@@ -380,6 +404,7 @@ GRAPHS: dict[str, Case] = {
     "unknown field": (lambda: GOOD + b"\xfa\x7f\x03abc", "unknown or written twice"),
     "unknown field of a node": (
         lambda: GOOD + _field(7, _field(1, _field(15, b"x"))), "unknown or written twice"),
+    "unknown field behind packed integers": (_packed_to_make_room, "unknown or written twice"),
     "second graph": (lambda: GOOD + b"\x3a\x02\x12\x00", "unknown or written twice"),
     "types nested 500 deep": (_deep_type, "not an ONNX model"),
     # versions and sections
@@ -514,6 +539,7 @@ GRAPHS: dict[str, Case] = {
     "Expand bomb": (node("Expand", [1 << 20, 1 << 20, 2, 2]), BOUND),
     "Tile bomb": (node("Tile", [1 << 20, 1 << 20]), BOUND),
     "Pad bomb": (node("Pad", [0, 0, 1 << 30, 1 << 30]), BOUND),
+    "Conv over no channels": (broken(_no_channels), "holds nothing"),
     "Conv bomb by its padding": (broken(_conv(pads=[1 << 30, 1 << 30])), BOUND),
     "Concat that doubles sixty times": (broken(_doubling), BOUND),
     "sizes that overflow": (node("Tile", [1 << 62, 1 << 62]), INVALID),

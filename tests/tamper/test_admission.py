@@ -11,12 +11,13 @@ import time
 from pathlib import Path
 
 import msgspec
+import numpy as np
 import onnx
 from onnx import helper
 
 from edge.models.admission import STAGES, AdmissionResult, admit, admit_bytes
 from edge.models.confine import ENVIRONMENT
-from shared.bundle import pack
+from shared.bundle import Requirements, pack
 from shared.profile import ModelBounds
 from tests.fakes.bundles import bundle, model_of, packed, selftest_of
 
@@ -101,7 +102,39 @@ def test_cost_of_a_model_is_told() -> None:
     assert cost.nodes == 87 and cost.elements_largest is not None and cost.operations is not None
     assert 0 < cost.elements_largest <= 4096 and 500 < cost.operations < 100_000
     assert cost.step_us is not None and cost.session_mb is not None
-    assert 1 < cost.step_us < 50_000 and cost.session_mb < 50
+    assert 1 < cost.step_us < 50_000 and 0.1 < cost.session_mb < 48
+
+
+def slow_and_large(rate_hz: float) -> bytes:
+    """One 4 MB tensor and 8 tangents of it: few operations by count, each dear."""
+    declared = msgspec.structs.replace(
+        bundle(), rate_hz=rate_hz, requirements=Requirements(nodes=512, tensor_elements=1 << 20)
+    )
+    model = onnx.load_from_string(model_of(bundle()))
+    shape = onnx.numpy_helper.from_array(np.array([1 << 18, 2, 2]), "large")
+    model.graph.initializer.append(shape)
+    model.graph.node.append(helper.make_node("Expand", ["outputs", "large"], ["tan0"]))
+    for i in range(8):
+        model.graph.node.append(helper.make_node("Tan", [f"tan{i}"], [f"tan{i + 1}"]))
+    return pack(declared, model.SerializeToString(), selftest_of(bundle()))
+
+
+def test_what_is_measured_counts_beside_what_is_counted() -> None:
+    """Each of these operations is dear, and there are 50 steps a second: three cores of it."""
+    result = judge(slow_and_large(50.0), msgspec.structs.replace(BOUNDS, session_mb_max=4))
+    assert result.cost.operations is not None
+    assert result.cost.operations < BOUNDS.operations_max
+    assert "of a core at 50 Hz, the profile allows 5 %" in result.reasons[0]
+    assert "for its session, the profile allows 4" in result.reasons[1]
+
+
+def test_a_bundle_json_that_would_fill_the_recorder_is_a_refusal() -> None:
+    """A map of many keys packs well, and takes 15 times its size once decoded."""
+    figures = {f"f{i}": 1.0 for i in range(100_000)}
+    card = msgspec.structs.replace(bundle().model_card, figures=figures)
+    large = msgspec.structs.replace(bundle(), model_card=card)
+    result = judge(pack(large, model_of(bundle()), selftest_of(bundle())))
+    assert result.reasons == ["bundle.json: over 1048576 bytes"]
 
 
 def test_more_work_a_step_than_the_profile_allows_is_a_refusal() -> None:
