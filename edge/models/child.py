@@ -14,6 +14,7 @@ from typing import Literal
 from edge.models.frames import Loaded, Stepped
 
 STDERR_CHARS_MAX = 500
+STDERR_BYTES, STDERR_PAUSE_S = 65_536, 0.1  # at most so much is read in such a time
 END_S = 1.0  # from end of output to a kill
 
 FailureKind = Literal["crash", "hang", "growth", "answer", "load", "start"]
@@ -65,9 +66,11 @@ def ending(status: int) -> str:
 
 
 async def last_words(process: asyncio.subprocess.Process) -> str:
-    """The end of what the worker wrote to stderr; reads on, so that it never blocks."""
+    """The end of what the worker wrote to stderr; reads on, so that it never blocks for good. One
+    that writes without end waits, and not the recorder."""
     stderr, tail = process.stderr, b""
     assert stderr is not None
-    while chunk := await stderr.read(4096):
+    while chunk := await stderr.read(STDERR_BYTES):
         tail = (tail + chunk)[-STDERR_CHARS_MAX:]
+        await asyncio.sleep(STDERR_PAUSE_S)
     return tail.decode(errors="replace").strip().splitlines()[-1] if tail.strip() else ""

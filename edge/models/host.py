@@ -373,7 +373,9 @@ class ModelHost:
                 size = body_size(await stdout.readexactly(4))
                 answer = reply(await stdout.readexactly(size))
                 future = live.waiting.pop(answer.seq, None)
-                if future is not None and not future.done():
+                if future is None:  # a flood of these would keep the recorder busy
+                    raise Rejected("an answer to no question", "model worker")
+                if not future.done():
                     future.set_result(answer)
         except asyncio.IncompleteReadError:
             return

@@ -249,6 +249,20 @@ def test_worker_that_grows_is_ended_told_and_started_again(tmp_path: Path) -> No
     )
 
 
+def test_worker_that_answers_what_nobody_asked_is_ended() -> None:
+    """Each such answer costs the recorder time: a flood of them would cost it its ticks."""
+    told = list[tuple[str, str]]()
+    fake = Path(__file__).parents[3] / "fakes" / "babbling_worker.py"
+
+    async def body(host: ModelHost) -> None:
+        async with asyncio.timeout(20):
+            while not told:
+                await asyncio.sleep(0.02)
+        assert told[0] == ("answer", "an answer to no question")
+
+    with_host(body, program=[str(fake)], on_failure=lambda kind, text: told.append((kind, text)))
+
+
 def test_worker_that_does_not_grow_is_left_alone(tmp_path: Path) -> None:
     async def body(host: ModelHost) -> None:
         await host.load([place(tmp_path)])
