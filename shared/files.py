@@ -2,7 +2,8 @@
 
 In: a path and bytes. Out: the file, durable in content and name when the call returns.
 Always holds: written aside, synced, renamed, folder synced; a private file is mode 0600 before
-its first byte is written.
+its first byte is written; what is written aside is a file of our own making, never one that somebody
+else put there, nor what a link there points to.
 """
 
 from __future__ import annotations
@@ -15,8 +16,7 @@ def write_durably(path: Path, data: bytes, *, private: bool = False) -> None:
     """Replace `path` by `data`. private: for its owner only, whatever the umask."""
     aside = path.with_name(f".{path.name}.tmp")
     mode = 0o600 if private else 0o666
-    handle = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
-    with os.fdopen(handle, "wb") as file:
+    with os.fdopen(open_new(aside, mode), "wb") as file:
         if private:
             os.fchmod(file.fileno(), mode)
         file.write(data)
@@ -24,6 +24,12 @@ def write_durably(path: Path, data: bytes, *, private: bool = False) -> None:
         os.fsync(file.fileno())
     aside.replace(path)
     sync_folder(path.parent)
+
+
+def open_new(path: Path, mode: int) -> int:
+    """A descriptor of a new file at `path`; what was there before, a link for example, is removed."""
+    path.unlink(missing_ok=True)
+    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode)
 
 
 def sync_folder(folder: Path) -> None:

@@ -104,6 +104,7 @@ class CsvTable:
 
         text = line.decode("utf-8-sig", errors="replace").rstrip("\r\n")
         need("\0" not in text and "\ufffd" not in text, "not text", "export it as UTF-8 CSV")
+        need("\r" not in text, "carriage returns for line ends", "save it with Unix line ends")
         header = [cell.strip() for cell in next(csv.reader([text]), [])]
         self._width = len(header)
         need(

@@ -97,9 +97,12 @@ def _since(text: str) -> _Since:
 
 def _name(copy: StoreCopy, now_ns: int) -> str:
     from shared.export import SUFFIX
+    from shared.topics import IDENTIFIER
 
     made = datetime.fromtimestamp(now_ns / 1e9, UTC)
-    return f"{copy.tail or 'outbox'}-{made:%Y%m%dT%H%M%SZ}{SUFFIX}"
+    # the file says what its tail is, and may be anybody's
+    tail = copy.tail if IDENTIFIER.match(copy.tail) else "outbox"
+    return f"{tail}-{made:%Y%m%dT%H%M%SZ}{SUFFIX}"
 
 
 def _print(

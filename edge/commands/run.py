@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import faulthandler
 import os
+import resource
 
 from edge.commands import Commands, add_profile, add_state, command
 
@@ -26,6 +27,7 @@ def _run(args: argparse.Namespace) -> int:
     from edge.notify import Notifier
     from shared.log import setup
 
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # keys are in this memory
     settings = load_settings(args.profile, args.state)
     setup("edge", settings.profile.log_level)
     faulthandler.enable()  # a watchdog's SIGABRT says where every thread was

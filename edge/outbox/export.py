@@ -21,7 +21,7 @@ from shared import export
 from shared.envelope import open_envelope
 from shared.errors import Corrupt, Rejected, Unreachable
 from shared.export import ExportHeader, ExportManifest, ExportStream, JournalEntry, Writer
-from shared.files import sync_folder
+from shared.files import open_new, sync_folder
 from shared.identity import Signer
 from shared.messages import encode
 
@@ -77,8 +77,8 @@ def write_export(
     aside = out.with_name(f".{out.name}.part")
     try:
         _check_room(copy, out.parent)
-        with aside.open("wb") as file:
-            aside.chmod(0o600)  # flight data; a stick without modes ignores it
+        # flight data; a stick without modes ignores it
+        with os.fdopen(open_new(aside, 0o600), "wb") as file:
             writer = Writer(file)
             manifest = _fill(writer, copy, selection, now_ns, progress)
             manifest = writer.finish(manifest, signer)

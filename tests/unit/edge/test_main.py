@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import stat
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -49,6 +51,29 @@ def test_what_init_makes_is_nobody_elses(tmp_path: Path) -> None:
     made = [tmp_path / "state", *(tmp_path / "state").rglob("*")]
     assert len(made) > 5
     assert [path for path in made if stat.S_IMODE(path.stat().st_mode) & 0o077] == []
+
+
+def test_the_private_half_goes_to_no_file_that_waits_for_it(tmp_path: Path) -> None:
+    """A folder that others can write to, such as a shared disk."""
+    loot = tmp_path / "loot"
+    loot.touch()
+    (tmp_path / ".fleet.key.tmp").symlink_to(loot)
+    assert main(["recovery-key", "--out", str(tmp_path / "fleet")]) == 0
+    assert not loot.read_bytes() and not (tmp_path / "fleet.key").is_symlink()
+    mine = os.open(tmp_path / ".other.key.tmp", os.O_RDWR | os.O_CREAT, 0o666)
+    assert main(["recovery-key", "--out", str(tmp_path / "other")]) == 0
+    assert not os.read(mine, 10)
+    os.close(mine)
+
+
+def test_a_daemon_that_crashes_leaves_no_keys_in_a_core_file(tmp_path: Path) -> None:
+    said = subprocess.run(
+        [sys.executable, "-c", "import resource; from edge.__main__ import main; "
+         "main(['run', '--profile', 'none', '--state', 'none']); "
+         "print(resource.getrlimit(resource.RLIMIT_CORE))"],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert said.stdout == "(0, 0)\n"
 
 
 def test_a_recovery_key_is_made_off_the_aircraft_and_only_its_public_half_goes_aboard(

@@ -228,6 +228,7 @@ def test_opened_again_it_goes_on_where_it_was(tmp_path: Path, signals: SignalSet
     [
         ("x,TEMP\n", "no time column"), ("t,WARMTH\n", "no column is named"), ("t\n", "1 columns"),
         ("t,TEMP,TEMP\n", "named twice"), ("\0\0\0", "not text"), ("", "0 columns"),
+        ("t,TEMP\r1,2\r", "carriage returns"),
     ],
 )  # fmt: skip
 def test_a_file_that_does_not_fit_is_refused_by_name(

@@ -353,3 +353,24 @@ class TestExport:
         assert main(command) == 74
         assert not list(stick.iterdir())
         assert main(["export", "--state", str(state), "/nowhere/at/all.ttx"]) != 0
+
+    def test_nothing_is_written_where_a_foreign_outbox_or_a_link_on_the_medium_says(
+        self, store: Store, state: Path, tmp_path: Path
+    ) -> None:
+        outbox = store(None)
+        live(outbox, 3)
+        outbox.close()
+        with sqlite3.connect(state / "outbox.db") as db:
+            db.execute("UPDATE kv SET value = ? WHERE key = 'owner'", (b"OPX/../outside/T",))
+        db.close()
+        stick, outside = tmp_path / "stick", tmp_path / "outside"
+        stick.mkdir()
+        outside.mkdir()
+        assert main(["export", "--store", str(state / "outbox.db"), str(stick)]) == 0
+        (made,) = stick.glob("*.ttx")
+        assert made.name.startswith("outbox-") and not list(outside.iterdir())
+        (outside / "precious").write_text("as it was")
+        (stick / ".x.ttx.part").symlink_to(outside / "precious")
+        assert main(["export", "--store", str(state / "outbox.db"), str(stick / "x.ttx")]) == 0
+        assert (outside / "precious").read_text() == "as it was"
+        assert not (stick / "x.ttx").is_symlink()
