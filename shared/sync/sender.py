@@ -3,10 +3,10 @@
 In: a store of sealed records, connections, acks, monotonic time. Out: the next message to
 publish, and what to make of each ack. Always holds: nothing but hellos goes out before the
 ground answered this connection's nonce, and only acks that carry it count, so that none from
-before can be replayed; what an ack says is cut to what was made, and safe to received; a record
-that an ack called received is not sent again unless a later hello's answer takes that back (the
-ground lost it and still can have it); in flight are at most 16 kB or 2 s at the link's cap,
-alerts have 16 kB of their own on top and wait for nobody; nothing is deleted here.
+before can be replayed, and none that a newer one overtook; what an ack says is cut to what was
+made, and safe to received; a record that an ack called received is not sent again unless a later
+hello's answer takes that back (the ground lost it and still can have it); in flight are at most
+16 kB or 2 s at the link's cap, alerts have 16 kB of their own on top and wait for nobody; nothing is deleted here.
 
 A record over the window waits for another link, and the rest of its stream with it: going on
 behind it would leave holes, and beyond RANGES_MAX of them acks no longer reach what was sent.
@@ -33,7 +33,7 @@ import msgspec
 
 from shared.envelope import SEQ_MAX
 from shared.errors import Rejected
-from shared.messages import Ack, Hello, StreamPosition, encode
+from shared.messages import RANGES_MAX, Ack, Coverage, Hello, StreamPosition, encode
 from shared.sync.ranges import RangeSet
 from shared.topics import CLASSES
 
@@ -107,6 +107,7 @@ class AckOutcome(Enum):
     WRONG_TAIL = "wrong tail"
     WRONG_EPOCH = "wrong epoch"
     STALE_NONCE = "stale nonce"
+    OUT_OF_ORDER = "out of order"
     OTHER_LEDGER = "other ledger"
     GROUND_AHEAD = "ground ahead"
 
@@ -186,6 +187,8 @@ class Sender:
         self._connected = True
         self._ledger: str | None = None
         self._answered: set[str] = set()
+        self._heard: dict[str, tuple[int, Mapping[str, Coverage]]] = {}
+        """By epoch: ground time of the newest ack taken, and what it called received."""
         self._hellos = self._make_hellos()
         self._hello_queue: deque[str] = deque()
         self._hello_due_ns = now_ns
@@ -386,19 +389,24 @@ class Sender:
         if ack.epoch not in self._hellos:
             return AckOutcome.WRONG_EPOCH
         answer = ack.epoch not in self._answered
+        before_ns, before = self._heard.get(ack.epoch, (ack.t_ground_ns, {}))
+        if ack.t_ground_ns < before_ns:
+            return AckOutcome.OUT_OF_ORDER
         if self._ledger not in (None, ack.ledger):
             return AckOutcome.OTHER_LEDGER
         received, safe = (
             {s: RangeSet.from_coverage(c, f"ack {s}") for s, c in part.items()}
             for part in (ack.received, ack.safe)
         )
-        made = self._made(ack.epoch)
+        made, heard = self._made(ack.epoch), (ack.t_ground_ns, ack.received)
         if ack.epoch == self._store.epoch and any(
             ranges.end > made.get(stream, RangeSet()).end
             for part in (received, safe)
             for stream, ranges in part.items()
         ):
             return AckOutcome.GROUND_AHEAD
+        if _takes_back(before, ack.received):
+            return AckOutcome.OTHER_LEDGER
         if self._store.is_diverged(ack.epoch):
             made = self._proved(ack.epoch, now_ns)
         received, safe = _cut(received, made), _cut(_cut(safe, received), made)
@@ -409,6 +417,7 @@ class Sender:
         )
         self._store.apply_ack(ack, answer=answer and not self._store.is_diverged(ack.epoch))
         self._ledger = ack.ledger
+        self._heard[ack.epoch] = heard
         self._answered.add(ack.epoch)
         self._confirm(ack.epoch, received)
         self._owed_ns = now_ns if self._count else None
@@ -436,6 +445,18 @@ class Sender:
                 self._land(flight)
         while self._order and not self._order[0].resend_ns:
             self._order.popleft()
+
+
+def _takes_back(before: Mapping[str, Coverage], now: Mapping[str, Coverage]) -> bool:
+    """A later ack lacks what an earlier one had: the ground restored an older ledger, and only a
+    new hello's answer may say what it still has. Beyond RANGES_MAX ranges nothing is said."""
+    for stream, had in before.items():
+        has = now.get(stream, Coverage(0))
+        whole = RangeSet.from_coverage(has)
+        end = whole.end if len(has.ranges) == RANGES_MAX else SEQ_MAX + 1
+        if any(whole.missing(low, min(high, end)) for low, high in RangeSet.from_coverage(had)):
+            return True
+    return False
 
 
 def _cut(told: Mapping[str, RangeSet], to: Mapping[str, RangeSet]) -> dict[str, RangeSet]:

@@ -26,7 +26,7 @@ class FakeGround:
         self.order: list[Envelope] = []
         self.hellos: list[Hello] = []
         self.nonces: dict[str, bytes] = {}
-        self.repeats = 0
+        self.repeats, self.t_ns = 0, 1_800_000_000 * 10**9
         self.answers = True
         self._due: asyncio.TimerHandle | None = None
 
@@ -37,7 +37,7 @@ class FakeGround:
             self.nonces[hello.epoch] = hello.nonce
             receiver = self.receivers.setdefault(hello.epoch, Receiver(self.tail, hello.epoch))
             if self.answers:
-                self.send_ack(receiver.ack(hello.nonce, self.ledger, 1_800_000_000 * 10**9))
+                self.send_ack(receiver.ack(hello.nonce, self.ledger, self._now_ns()))
             return
         envelope = open_envelope(data)
         receiver = self.receivers.setdefault(envelope.epoch, Receiver(self.tail, envelope.epoch))
@@ -76,4 +76,9 @@ class FakeGround:
         self._due = None
         if self.answers:
             for epoch, nonce in self.nonces.items():
-                self.send_ack(self.receivers[epoch].ack(nonce, self.ledger, 0))
+                self.send_ack(self.receivers[epoch].ack(nonce, self.ledger, self._now_ns()))
+
+    def _now_ns(self) -> int:
+        """A ground's clock: each ack is later than the one before."""
+        self.t_ns += 1
+        return self.t_ns

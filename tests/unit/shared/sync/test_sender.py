@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from shared.errors import Rejected
@@ -288,3 +289,36 @@ def test_an_ack_is_cut_to_what_was_made_and_safe_to_received() -> None:
     old = Ack(1, "n1", "e0", "l", NONCE, {"kpi": Coverage(9)}, {"kpi": Coverage(9)}, 0)
     assert sender.on_ack(old, 0) is AckOutcome.ACCEPTED
     assert (store.received["e0", "kpi"].end, store.safe["e0", "kpi"].end) == (3, 3)
+
+
+def test_an_ack_that_a_newer_one_overtook_says_nothing() -> None:
+    store = MemoryStore()
+    for _ in range(3):
+        store.append("kpi", b"x")
+    sender = connected(store)
+    newer = Ack(1, "n1", "e0", "l", NONCE, {"kpi": Coverage(1)}, {}, 2000)
+    older = Ack(1, "n1", "e0", "l", NONCE, {"kpi": Coverage(3)}, {}, 1000)
+    assert sender.on_ack(newer, 0) is AckOutcome.ACCEPTED
+    assert sender.on_ack(older, 0) is AckOutcome.OUT_OF_ORDER
+    assert store.received["e0", "kpi"].end == 1
+
+
+@pytest.mark.parametrize(
+    ("now", "outcome"),
+    [
+        (Coverage(1), AckOutcome.OTHER_LEDGER),  # the hole of 1 is lost again
+        (Coverage(0, [(1, 3)]), AckOutcome.OTHER_LEDGER),
+        (Coverage(3), AckOutcome.ACCEPTED),
+    ],
+)
+def test_a_ground_that_restored_an_older_ledger_is_asked_anew(
+    now: Coverage, outcome: AckOutcome
+) -> None:
+    store = MemoryStore()
+    for _ in range(4):
+        store.append("kpi", b"x")
+    sender = connected(store)
+    had = Ack(1, "n1", "e0", "l", NONCE, {"kpi": Coverage(1, [(2, 3)])}, {}, 1000)
+    assert sender.on_ack(had, 0) is AckOutcome.ACCEPTED
+    assert sender.on_ack(msgspec.structs.replace(had, received={"kpi": now}, t_ground_ns=2000),
+                         0) is outcome  # fmt: skip
