@@ -177,6 +177,33 @@ def test_refusals_of_the_gate_are_there_with_their_duration(
     assert report.gate_open_s + max(seconds.values()) < report.recorded_s
 
 
+WINDOWS = b"""
+[[report]]
+name = "start"
+window = "crossing"
+start = { signal = "N2_1", above = 5.0 }
+end = { signal = "N2_1", above = 55.0 }
+signals = ["N2_1", "EGT_1"]
+[[report]]
+name = "cruise"
+window = "stable"
+phase = "cruise"
+stable = { ALT = 150.0, N1_1 = 1.5 }
+signals = ["N1_1"]
+"""
+
+
+def test_an_engine_start_and_a_steady_cruise_are_reported_as_aboard(tmp_path: Path) -> None:
+    signals = parse_signal_set(SIGNALS.read_bytes() + WINDOWS, "s")
+    report, replay = replayed(RECORDING, signals, tmp_path / "box")
+    replay.close()
+    start, _, steady = report.reports
+    assert (start.name, steady.name) == ("start", "cruise")
+    began_s, ended_s = ((t_ns - report.start_ns) / 1e9 for t_ns in (start.start_ns, start.end_ns))
+    assert (began_s, ended_s) == (102, 133)  # where N2_1 of the file passes 5 and 55 %
+    assert steady.values["N1_1"][3] == 60  # a sample in each second of its minute
+
+
 def test_the_daemon_makes_the_same_of_it(tmp_path: Path) -> None:
     """The first 400 s, as a bus that the daemon ticks over, against their replay."""
     text = "".join(RECORDING.read_text().splitlines(keepends=True)[:401])

@@ -147,6 +147,7 @@ def test_models_that_can_raise_no_alert_go_and_the_others_stay(
 
     class FakeHost:
         signals: frozenset[str] = frozenset()
+        rates: tuple[float, ...] = ()
         bindings = (
             SimpleNamespace(label="egt-1", bundle=SimpleNamespace(monitors=("m",))),
             SimpleNamespace(label="rom-1", bundle=SimpleNamespace(monitors=())),

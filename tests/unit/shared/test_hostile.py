@@ -12,7 +12,7 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.block import Block, decode_block, encode_block
+from shared.block import Block, _Header, decode_block, encode_block
 from shared.envelope import PAYLOAD_BYTES_MAX, open_envelope, seal
 from shared.errors import ConfigError, Corrupt, Rejected
 from shared.identity import verify
@@ -86,7 +86,7 @@ def test_a_zstd_block_that_declares_a_petabyte_is_refused_before_it_is_made() ->
     grown = bytes(body[:frame_at]) + bomb
     head_bytes = struct.unpack("<I", grown[4:8])[0]
     fields = msgspec.msgpack.decode(grown[8 : 8 + head_bytes])
-    fields[-2] += len(bomb) - len(frame)  # int_bytes
+    fields[_Header.__struct_fields__.index("int_bytes")] += len(bomb) - len(frame)
     head = msgspec.msgpack.encode(fields)
     forged = grown[:4] + struct.pack("<I", len(head)) + head + grown[8 + head_bytes :]
     with pytest.raises(Corrupt, match="value count differs"):

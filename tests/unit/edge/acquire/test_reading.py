@@ -134,6 +134,17 @@ def test_a_signal_is_good_only_while_it_is_young_and_moving_in_time(signals: Sig
     assert table.observe("ALT", 500_000_000).value is None
 
 
+def test_a_ring_of_old_readings_that_goes_round_grows_stale(signals: SignalSet) -> None:
+    table, validator = SignalTable(signals), GroupValidator(signals.groups[0])
+    rows = np.frombuffer(readings(signals, [100, 101, 102]), signals.groups[0].dtype)
+    for i in range(20):
+        one = decode(signals, rows[i % 3].tobytes())
+        values = validator.values(one)
+        table.update(one, values, validator.judge(one, values), now_ns=i * 100_000_000)
+    assert table.observe("ALT", 600_000_000).value == 102
+    assert table.observe("ALT", 1_900_000_000).value is None
+
+
 def test_groups_wait_until_they_are_pulled_and_keep_their_order(signals: SignalSet) -> None:
     decoder = ReadingDecoder(signals)
     rows = split(signals, readings(signals, [1, 2, 3]))

@@ -53,6 +53,8 @@ name = "third"
 rate_hz = 10
 signal = [{ name = "TAT_S", unit = "Cel", source_priority = 3, redundant_of = "TAT_L" }]
 """
+RULE = """{ name = "hot", fault_code = "1", signal = "EGT", onset = 9.0, clear = 8.0,
+phases = ["take_off", "climb"] }""".replace("\n", " ")
 Raw = npt.NDArray[np.int64]
 
 
@@ -229,6 +231,13 @@ def test_a_role_is_read_from_the_next_source_when_the_first_fails_or_falls_silen
     assert aircraft.value("TAT_L", 2.0) is None
 
 
+def test_a_role_is_read_from_the_first_by_priority_whichever_is_bound() -> None:
+    aircraft = Aircraft(SET)
+    aircraft.take("left", [20], 0.0)
+    aircraft.take("right", [21], 0.0)
+    assert aircraft.value("TAT_L", 0.1) == aircraft.value("TAT_R", 0.1) == 20
+
+
 def test_a_stale_source_disagrees_with_nobody() -> None:
     aircraft = Aircraft(SET)
     aircraft.take("left", [20], 0.0)
@@ -256,8 +265,13 @@ def test_an_absent_word_leaves_the_last_value_to_age(signals: SignalSet) -> None
         ('redundant_of = "TAT_L"', 'redundant_of = "TAT_R"', "is redundant itself"),
         ('"TAT_R", unit = "Cel"', '"TAT_R", unit = "K"', "'K' against 'Cel'"),
         ("stuck_s = 2.0", "stuck_s = -1", "stuck_s must be above 0"),
+        ('airframe = "T"', 'airframe = "T"\nroles = { wow_left = "ALT", wow_right = "ALT" }',
+         "wow_left already"),
+        ('airframe = "T"', 'airframe = "T"\nroles = { n2_1 = "TAT_L", n2_2 = "TAT_R" }',
+         "n2_1 already"),
+        ('airframe = "T"', f'airframe = "T"\nexceedance = [{RULE}]', "no phase take_off"),
     ],
-)
+)  # fmt: skip
 def test_a_set_that_cannot_be_judged_is_refused_by_name(old: str, new: str, what: str) -> None:
     with pytest.raises(ConfigError, match=what):
         parse_signal_set(SET.replace(old, new).encode(), "judged.toml")

@@ -145,6 +145,19 @@ def test_four_engines_and_engines_known_by_their_fans_alone() -> None:
     assert Phase.PARKED not in phases(fly(PhaseMachine(), [(replace(fans, n1_2=22.0), 60)]))
 
 
+def test_what_an_inertial_speed_drifts_at_the_stand_is_the_type_s_affair() -> None:
+    drifting = replace(PARKED, ground_speed_kt=6.0)
+    legs = [(PARKED, 30), (drifting, 600)]
+    assert phases(fly(PhaseMachine(), legs))[-1] is Phase.TAXI_OUT
+    assert phases(fly(PhaseMachine(drift_kt=8.0), legs))[-1] is Phase.PARKED
+    flown = [*LEGS[:-1], (replace(drifting, ground_speed_kt=5.0), 60)]
+    assert phases(fly(PhaseMachine(drift_kt=8.0), flown)) == FLOWN
+    moving = replace(PARKED, ground_speed_kt=9.0)
+    assert (
+        phases(fly(PhaseMachine(drift_kt=8.0), [(PARKED, 30), (moving, 5)]))[-1] is Phase.TAXI_OUT
+    )
+
+
 def transitions(
     legs: list[tuple[PhaseInputs, int]], machine: FlightMachine, start_s: int = 0
 ) -> list[Transition]:
@@ -163,6 +176,16 @@ def test_a_flight_opens_at_off_block_and_closes_at_in_without_the_brake() -> Non
     assert (
         abs(times.off_ns - (30 + 60 + 60 + 30) * S) <= 1 * S
     )  # when it lifted off, not when that was sure
+
+
+def test_a_landing_that_nobody_saw_does_not_make_one_flight_of_two() -> None:
+    machine = FlightMachine(None, Counters(), 0)
+    transitions(LEGS[:6], machine)
+    again = FlightMachine(machine.period, machine.counters, 0)  # it comes back on the next taxi out
+    off, landed = transitions([(TAXI, 60), *LEGS[3:]], again, start_s=9000)
+    assert (off.why, off.closed.serial, off.opened.serial) == ("next off", 1, 2)
+    assert off.closed.oooi.on_ns is None and off.opened.oooi.off_ns == off.at_ns - 2 * S
+    assert (landed.why, landed.closed.serial) == ("in", 2)
 
 
 def test_a_restart_in_flight_goes_on_with_the_same_period() -> None:

@@ -278,3 +278,14 @@ def test_persistence_runs_over_batches() -> None:
         ("a_high", ("fast", 1005)),
         ("b_low", ("fast", 1004)),
     ]
+
+
+@pytest.mark.parametrize("rate_hz", [1.0, 0.25, 1 / 64])
+def test_a_group_of_a_frame_or_a_superframe_raises_alerts_too(rate_hz: float) -> None:
+    text = SET.replace(b"rate_hz = 50.0", f"rate_hz = {rate_hz}".encode())
+    slow = parse_signal_set(text, "here")
+    rules, step_ns, alerts = Exceedances(slow, AlertBook()), slow.groups[0].period_ns, list[Alert]()
+    for i in range(4):
+        at, values = np.array([i * step_ns]), np.array([[101.0, 50.0]])
+        alerts += rules.judge("fast", at, at, values, np.zeros((1, 2), np.uint8), Phase.CRUISE)
+    assert [(alert.name, alert.change) for alert in alerts] == [("a_high", "onset")]

@@ -227,13 +227,16 @@ def test_a_time_floor_that_cannot_be_read_judges_nothing(tmp_path: Path, data: b
         TimeFloor(tmp_path / "floor.json", PosixDisk())
 
 
-def test_several_bundles_can_be_fetched_before_one_set_is_made_of_them(tmp_path: Path) -> None:
+def test_several_bundles_can_be_fetched_before_one_set_is_made_of_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edge.update.client.FETCHED_MAX", 6)
     shop = Shop(tmp_path)
     with serving(shop.folder) as server:
         aboard = Aboard(tmp_path, shop, server)
-        answers = [aboard.fetch(shop.publish(1, name=f"m{n}")) for n in range(20)]
+        answers = [aboard.fetch(shop.publish(1, name=f"m{n}")) for n in range(9)]
     kept = [a for a in answers if isinstance(a, VerifiedBundle) and a.file.exists()]
-    assert kept == answers[-16:]
+    assert kept == answers[-6:]
 
 
 def test_a_cached_target_is_not_fetched_again(tmp_path: Path) -> None:

@@ -249,6 +249,12 @@ def test_four_engines_must_all_be_proved_stopped() -> None:
     assert not opened(rule=rule, **{**OTHER_ENGINES, "n2_4": 60.0})
 
 
+def test_an_engine_that_is_bound_must_be_stopped_whatever_the_rule_names() -> None:
+    assert opened(**OTHER_ENGINES)
+    for role, value in (("fuel_cutoff_3", 0), ("n2_4", 18.0), ("oil_pressure_3", 30.0)):
+        assert not opened(**{**OTHER_ENGINES, role: value})
+
+
 def test_negative_speed_is_speed_and_depth_is_no_stand() -> None:
     assert not opened(ground_speed_kt=-8.0)
     assert not opened(altitude_ft=-3001.0)
@@ -258,7 +264,7 @@ def test_negative_speed_is_speed_and_depth_is_no_stand() -> None:
 @pytest.mark.parametrize(
     "data",
     [{"dwell": 3}, {"dwell_s": 0}, {"dwell_s": -1.0}, {"engines": []}, {"power": ["battery"]},
-     {"still": []}, {"n2_max_percent": float("nan")}],
+     {"still": []}, {"n2_max_percent": float("nan")}, {"ground_speed_max_kt": 30.0}],
 )  # fmt: skip
 def test_a_rule_with_an_unknown_or_senseless_key_is_refused(data: dict[str, object]) -> None:
     with pytest.raises(msgspec.ValidationError):
