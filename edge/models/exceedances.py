@@ -16,7 +16,8 @@ from shared.messages import Alert
 from shared.phases import Phase
 from shared.signals import Exceedance, Signal, SignalSet
 
-HOLE_NS = 3_000_000_000  # the largest age a signal may have
+HOLE_NS = 3_000_000_000  # the largest age a signal may have …
+HOLE_PERIODS = 2.5  # … but for slow groups: frames and superframes bring one in 4 to 64 s
 
 
 class _GroupRules:
@@ -39,7 +40,7 @@ class Exceedances:
         for item in signals.exceedances:
             group, index = signals.position[item.signal]
             rules, columns = by_group.setdefault(group.name, ([], []))
-            rules.append(_rule(item, group.signal[index]))
+            rules.append(_rule(item, group.signal[index], group.period_ns))
             columns.append(index)
         self._groups = {name: _GroupRules(*parts) for name, parts in by_group.items()}
         self.urgent = Urgent([_level(signals, item) for item in signals.exceedances])
@@ -95,12 +96,13 @@ def _level(signals: SignalSet, item: Exceedance) -> Level:
     )  # fmt: skip
 
 
-def _rule(item: Exceedance, signal: Signal) -> Rule:
+def _rule(item: Exceedance, signal: Signal, period_ns: int) -> Rule:
     return Rule(
         name=item.name, fault_code=item.fault_code, severity=item.severity, onset=item.onset,
         clear=item.clear, high=item.direction == "high",
         persistence_ns=round(item.persistence_s * 1e9),
         clear_persistence_ns=round(item.clear_persistence_s * 1e9),
-        phases=item.phases, rate_per_hour_max=item.rate_per_hour_max, hole_ns=HOLE_NS,
+        phases=item.phases, rate_per_hour_max=item.rate_per_hour_max,
+        hole_ns=max(HOLE_NS, round(HOLE_PERIODS * period_ns)),
         ata=signal.ata, signal=signal.name, unit=signal.unit, latched=item.latched,
     )  # fmt: skip
