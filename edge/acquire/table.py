@@ -73,8 +73,10 @@ class SignalTable:
         """Take the last reading of a batch that arrived at `now_ns` of the flight clock."""
         name = readings.group.name
         t_ns = int(readings.t_ns[-1])
-        if self._last_t_ns.get(name) == t_ns:
-            return  # a repeated reading is no news: let it grow stale
+        if 0 <= self._last_t_ns.get(name, NEVER_NS) - t_ns <= JUMP_NS:
+            # no news: a reading repeated, or a ring buffer that goes round. Let it grow stale. A
+            # clock that was set back a little catches up; one that was set back far is followed
+            return
         self._last_t_ns[name] = t_ns
         start = self._start[name]
         part = slice(start, start + len(readings.group.signal))
@@ -128,13 +130,11 @@ class SignalTable:
 
     def observe(self, name: str, now_ns: int) -> Observation:
         """One signal as of `now_ns`; of redundant ones the first, by priority, that is usable."""
-        seen = self._observe(name, now_ns)
         for other in self._family.get(name, ()):
-            if seen.value is not None:
-                break
             instead = self._observe(other, now_ns)
-            seen = instead if instead.value is not None else seen
-        return seen
+            if instead.value is not None:
+                return instead
+        return self._observe(name, now_ns)
 
     def _observe(self, name: str, now_ns: int) -> Observation:
         i = self.index[name]
