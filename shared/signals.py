@@ -361,6 +361,7 @@ def _check(file: _File, where: str) -> None:
     for role, name in file.roles.items():
         need(role in ROLES, "unknown role", f"roles.{role}", "one of " + ", ".join(ROLES))
         need(name in seen, f"no signal {name!r}", f"roles.{role}", "name a signal of this set")
+    _check_proofs(file, need)
     for report in file.report:
         _check_report(report, seen, {rule.name for rule in file.exceedance}, need)
     for rule in file.exceedance:
@@ -369,6 +370,20 @@ def _check(file: _File, where: str) -> None:
         need(rule.signal in seen, f"no signal {rule.signal!r}", key, "name a signal of this set")
         ordered = rule.clear < rule.onset if rule.direction == "high" else rule.clear > rule.onset
         need(ordered, "no hysteresis between onset and clear", key, "clear inside onset")
+        wrong = [phase for phase in rule.phases if phase not in set(Phase)]
+        need(not wrong, f"no phase {', '.join(wrong)}", f"{key}: phases",
+             "one of " + ", ".join(Phase))  # fmt: skip
+
+
+def _check_proofs(file: _File, need: Callable[[bool, str, str, str], None]) -> None:
+    """Two roles are two proofs: neither one signal nor one family may give both. Else a single
+    squat switch would be two gears that agree, and one engine's speed that of all."""
+    first = {s.name: s.redundant_of or s.name for g in file.group for s in g.signal}
+    given: dict[str, str] = {}
+    for role, name in file.roles.items():
+        other = given.setdefault(first[name], role)
+        need(other == role, f"{name!r} is {other} already", f"roles.{role}",
+             "leave the role out, or name another sensor; of one gear switch bind on_ground")  # fmt: skip
 
 
 def _check_redundancy(file: _File, need: Callable[[bool, str, str, str], None]) -> None:
