@@ -114,7 +114,7 @@ class Daemon:
         self._table = SignalTable(signals)
         # flight phase, and the gate
         self._situation = Situation(signals, self._table)
-        self._phases = PhaseMachine()
+        self._phases = PhaseMachine(profile.gate.ground_speed_max_kt)
         self._gate = Gate(profile.gate, self._situation.age_max_ns)
         # outbox
         self._outbox = Outbox.open(

@@ -18,7 +18,7 @@ from math import isfinite
 from edge.flight.claims import Claims
 from edge.flight.vertical import Rate, Vertical
 
-STILL_KT, MOVING_KT = 1.5, 4.0
+STILL_KT = 2.75  # what ground speed shows at rest, at least
 WIND_KT = 60.0  # no stand has more wind than this, so more airspeed is motion
 NO_FLIGHT_KT = 50.0  # below the slowest speed of a transport jet, headwind included
 FLYING_KT = 220.0  # above the tyre speed limit of transport jets (195 to 204 kt)
@@ -88,9 +88,13 @@ class Evidence:
 
 
 class Witness:
-    """`look` a few times a second of the flight clock."""
+    """`look` a few times a second of the flight clock.
 
-    def __init__(self) -> None:
+    drift_kt: what the type's inertial ground speed may show at rest, if that is more.
+    """
+
+    def __init__(self, drift_kt: float = 0.0) -> None:
+        self._still_kt = max(STILL_KT, drift_kt)
         self._claims = Claims()
         self._vertical = Vertical()
         self._flag: bool | None = None
@@ -121,7 +125,7 @@ class Witness:
             odd.append("weight_on_wheels_alone")
             air = []
         return Evidence(
-            _verdict(len(ground), len(air)), pair, len(seen.engines), _moves(cas, gs), _runs(seen),
+            _verdict(len(ground), len(air)), pair, len(seen.engines), _moves(cas, gs, self._still_kt), _runs(seen),
             _power(seen), rate, speed, height, altitude, tuple(odd),
         )  # fmt: skip
 
@@ -188,11 +192,11 @@ def _cannot_both_be(cas: float, gs: float) -> bool:
     return cas > gs + CAS_OVER_GS_KT or gs > GS_OVER_CAS * cas + GS_OVER_CAS_KT
 
 
-def _moves(cas: float | None, gs: float | None) -> bool | None:
+def _moves(cas: float | None, gs: float | None, still_kt: float) -> bool | None:
     """Ground speed says it; airspeed alone can only say that it moves."""
     if cas is not None and cas > WIND_KT:
         return True
-    return None if gs is None else gs > (STILL_KT + MOVING_KT) / 2
+    return None if gs is None else gs > still_kt
 
 
 def _engines(seen: PhaseInputs) -> Iterator[tuple[float | None, float | None, bool]]:

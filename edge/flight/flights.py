@@ -76,7 +76,7 @@ class FlightMachine:
         if self.period.kind == "ground":
             transition = self._on_ground(state, before, t_event_ns)
         else:
-            transition = self._in_flight(state, before, t_event_ns)
+            transition = self._in_flight(state, before, was, t_event_ns)
         if self.period.kind == "flight":
             self._turn(state, was, t_event_ns)
             if state.airborne or phase in AIRBORNE or phase is Phase.LANDING:
@@ -104,7 +104,9 @@ class FlightMachine:
             self._mark(out_ns=t_ns - round(state.phase_age_s * 1e9))
         return transition
 
-    def _in_flight(self, state: PhaseState, before: Phase, t_ns: int) -> Transition | None:
+    def _in_flight(
+        self, state: PhaseState, before: Phase, was: bool | None, t_ns: int
+    ) -> Transition | None:
         phase, has_landed = state.phase, self.period.oooi.on_ns is not None
         if phase is Phase.PARKED:
             self._mark(in_ns=t_ns - round(state.phase_age_s * 1e9))
@@ -112,6 +114,8 @@ class FlightMachine:
         if not has_landed:
             if phase is Phase.TAXI_IN and before not in (Phase.TAXI_IN, Phase.TAXI_OUT):
                 self._mark(on_ns=t_ns)  # missed in an outage, and seen to be over
+            if was is False and state.airborne and self.period.flew:
+                return self._switch("flight", t_ns, "next off")  # it landed in an outage
             return None
         if state.airborne and self._is_next_leg(state, t_ns):
             return self._switch("flight", t_ns, "next off")

@@ -52,12 +52,12 @@ class PhaseState:
 
 
 class PhaseMachine:
-    """`step` it a few times a second of the flight clock."""
+    """`step` it a few times a second of the flight clock. drift_kt: as in `Witness`."""
 
-    def __init__(self) -> None:
+    def __init__(self, drift_kt: float = 0.0) -> None:
         self._phase = Phase.UNKNOWN
         self._claims = Claims()
-        self._witness = Witness()
+        self._witness = Witness(drift_kt)
         self._lost_s = 0.0
         self._has_landed = self._was_airborne = False
         self._field_ft: float | None = None

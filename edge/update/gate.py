@@ -20,6 +20,7 @@ from shared.quality import Quality, describe
 
 AGE_MAX_S = 3.0  # no input older than this counts, whatever its signal set says (DESIGN.md)
 NEVER_NS = 1 << 62
+ENGINES: tuple[Literal[1, 2, 3, 4], ...] = (1, 2, 3, 4)
 
 
 class Observation(msgspec.Struct, frozen=True):
@@ -78,7 +79,8 @@ class GateRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     step_gap_max_s: float = 3.0
     """A longer pause between two looks breaks the dwell; the largest `age_max` of DESIGN.md."""
     ground_speed_max_kt: float = 3.0
-    """Drift allowance of the inertial ground speed at rest. Assumption."""
+    """Drift allowance of the inertial ground speed at rest: less does not move the phase machine
+    either. At most 20, a taxi speed. Assumption."""
     n2_max_percent: float = 5.0
     """Wind may turn a stopped core; a lit one idles near 60. Assumption."""
     oil_pressure_max_psi: float = 10.0
@@ -105,6 +107,8 @@ class GateRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
                      "oil_pressure_max_psi", "airspeed_max_kt"):  # fmt: skip
             if not 0 < getattr(self, name) < 1e6:
                 raise ValueError(f"{name} must be above 0")
+        if self.ground_speed_max_kt > 20:
+            raise ValueError("ground_speed_max_kt must be at most 20")
         for name in ("still", "power", "engines"):
             if not getattr(self, name):
                 raise ValueError(f"{name} must name at least one")
@@ -207,8 +211,9 @@ def violations(
     brake = look.flag("parking_brake")
     yield from look.must("parking_brake", brake, True, "the parking brake is not set")
     yield from _power(rule, look)
-    for engine in rule.engines:
-        yield from _engine(rule, look, engine)
+    for engine in ENGINES:
+        if engine in rule.engines or look.is_bound(engine):
+            yield from _engine(rule, look, engine)
     if "altitude_ft" in rule.contradictions:
         low, high = rule.altitude_min_ft, rule.altitude_max_ft
         yield from look.within("altitude_ft", low, high, "ft", "contradicts")
@@ -261,6 +266,11 @@ class _Look:
     def _seen(self, role: str) -> Observation:
         seen: Observation = getattr(self._inputs, role)
         return seen
+
+    def is_bound(self, engine: int) -> bool:
+        """Something was heard of this engine: it has to be stopped, whatever the rule names."""
+        roles = [f"{what}_{engine}" for what in ("fuel_cutoff", "n2", "oil_pressure")]
+        return any(self._seen(role).age_ns != NEVER_NS for role in roles)
 
     def value(self, role: str) -> float | None:
         return self._seen(role).value if self.unusable(role) is None else None
