@@ -62,11 +62,14 @@ class Replay:
         self.signals = signals
         self.chunk_s = LOOK_NS / 1e9 if signals.families else CHUNK_S
         """Redundant signals of other groups are compared with what these last said."""
+        self._has_windows = any(rule.window != "phase" for rule in signals.reports)
+        """A report that is made of looks has to have seen, at each, what came before it."""
         self.chronicle = Chronicle(signals)
         self._table = SignalTable(signals)
         self._situation = Situation(signals, self._table)
-        self._phases = PhaseMachine()
-        self._gate = Gate(gate or GateRule(), self._situation.age_max_ns)
+        gate = gate or GateRule()
+        self._phases = PhaseMachine(gate.ground_speed_max_kt)
+        self._gate = Gate(gate, self._situation.age_max_ns)
         tail = Tail(operator="REPLAY", tail="REPLAY", type=signals.airframe)
         self._outbox = Outbox.open(
             folder / "outbox.db", operator=tail.operator, tail=tail.tail, clock=SystemClock(),
@@ -165,14 +168,15 @@ class Replay:
 
     def _look(self, chunks: list[_Chunk] | None = None) -> None:
         """Phase, period and gate, as the daemon has them. chunks: what was placed, and is
-        recorded before a phase or a period ends."""
+        recorded before a phase or a period ends; with windows of reports, before each look."""
         now_ns, passed_ns = self._now_ns, self._now_ns - self._look_at_ns
         self._look_at_ns = now_ns
         seen, for_gate = self._situation.look(now_ns)
         state = self._phases.step(now_ns, seen)
         t_ns = self._table.t_event_ns
         transition = self._periods.machine.step(state, t_ns) if t_ns else None
-        if transition is not None or state.phase is not self._state.phase:
+        is_over = transition is not None or state.phase is not self._state.phase
+        if is_over or self._has_windows:
             self._place(chunks or [], self._t_ns, self._now_ns - self._t_ns)
             self._carry(chunks or [])
         self._state = state
