@@ -16,6 +16,7 @@ import errno
 import os
 import platform
 import struct
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from shared.errors import Unreachable
@@ -47,7 +48,7 @@ ALLOWED = (
     "restart_syscall", "membarrier", "getcpu",
 )  # fmt: skip
 """Whatever their arguments. Allowed by an argument: mmap and mprotect (not executable), clone (a
-thread only), tgkill and prlimit64 (this process only)."""
+thread only), tgkill (this process only), prlimit64 (to ask for limits of this process)."""
 
 FATAL = (
     "execve", "execveat", "socket", "connect", "bind", "ptrace", "mount", "unshare", "setns",
@@ -123,6 +124,14 @@ def program(machine: Machine, pid: int) -> list[_Instruction]:
             _Instruction(_RETURN, 0, 0, if_none),
         )
 
+    def words(*wanted: tuple[int, int]) -> Iterator[_Instruction]:
+        """Allowed when each 32-bit word at an offset of the arguments is as wanted."""
+        for i, (offset, value) in enumerate(wanted):
+            yield _Instruction(_LOAD, 0, 0, _ARGUMENTS_AT + offset)
+            yield _Instruction(_EQUAL, 0, 2 * (len(wanted) - i) - 1, value)
+        yield _Instruction(_RETURN, 0, 0, _ALLOW)
+        yield _Instruction(_RETURN, 0, 0, denied)
+
     for name in ALLOWED:
         when(name, _Instruction(_RETURN, 0, 0, _ALLOW))
     for name in ("mmap", "mprotect"):
@@ -130,14 +139,9 @@ def program(machine: Machine, pid: int) -> list[_Instruction]:
     when("clone", *bits(0, _CLONE_THREAD, _ALLOW, denied))
     # its flags are behind a pointer, which no filter can follow; glibc then uses clone
     when("clone3", _Instruction(_RETURN, 0, 0, _ERRNO | errno.ENOSYS))
-    for name, own in (("tgkill", pid), ("prlimit64", 0)):
-        when(
-            name,
-            _Instruction(_LOAD, 0, 0, _ARGUMENTS_AT),
-            _Instruction(_EQUAL, 0, 1, own),
-            _Instruction(_RETURN, 0, 0, _ALLOW),
-            _Instruction(_RETURN, 0, 0, denied),
-        )
+    when("tgkill", *words((0, pid)))
+    # both halves of the pointer to a new limit: root could lift its own
+    when("prlimit64", *words((0, 0), (16, 0), (20, 0)))
     for name in FATAL:
         when(name, _Instruction(_RETURN, 0, 0, _KILL_PROCESS))
     lines.append(_Instruction(_RETURN, 0, 0, denied))

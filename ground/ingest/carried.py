@@ -8,6 +8,7 @@ once. No ack goes out: the aircraft learns it from the answer to its next hello.
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -34,6 +35,7 @@ from shared.topics import subject
 BATCH_RECORDS = 256
 BATCH_BYTES = 16 << 20
 FAULTS_NAMED = 5
+HASH_BYTES = 32
 
 
 @dataclass(slots=True)
@@ -49,9 +51,9 @@ def take_export(
     path: Path, operator: str, keys: Mapping[str, bytes], ledger: Ledger, closing: Closing
 ) -> Carried:
     """Commit the records of `path`; Rejected or Corrupt when it is not to be trusted."""
-    manifest = trusted(path, operator, keys)
+    manifest, hashes = trusted(path, operator, keys)
     carried = Carried(manifest)
-    for batch in _batches(path, carried.counts):
+    for batch in _batches(path, hashes, carried.counts):
         arrivals = []
         for body in batch:
             envelope = open_envelope(body, str(path))
@@ -77,10 +79,13 @@ def take_export(
     return carried
 
 
-def trusted(path: Path, operator: str, keys: Mapping[str, bytes]) -> ExportManifest:
-    """The manifest, once every byte before it is what its tail signed."""
+def trusted(
+    path: Path, operator: str, keys: Mapping[str, bytes]
+) -> tuple[ExportManifest, bytearray]:
+    """The manifest, once every byte before it is what its tail signed, and the sha-256 of each
+    record, one after the other: the records are read a second time, from a medium not ours."""
     faults: list[Fault] = []
-    body = b""
+    body, hashes = b"", bytearray()
     try:
         with path.open("rb") as file:
             reader = Reader(file)
@@ -91,6 +96,8 @@ def trusted(path: Path, operator: str, keys: Mapping[str, bytes]) -> ExportManif
                         break
                 elif part.kind == MANIFEST:
                     body = part.body
+                elif part.kind == RECORD:
+                    hashes += hashlib.sha256(part.body).digest()
     except OSError as error:
         raise ConfigError(f"cannot read: {error.strerror}", str(path), "check the path") from None
     if faults or not body:
@@ -105,12 +112,12 @@ def trusted(path: Path, operator: str, keys: Mapping[str, bytes]) -> ExportManif
     manifest, _ = open_manifest(body, keys[claimed.tail], str(path))
     if (manifest.bytes_before, manifest.sha256) != (reader.bytes_before, reader.sha256):
         raise Corrupt("the bytes before the manifest are others", str(path), "export it again")
-    return manifest
+    return manifest, hashes
 
 
-def _batches(path: Path, counts: Counter[str]) -> Iterator[list[bytes]]:
+def _batches(path: Path, hashes: bytearray, counts: Counter[str]) -> Iterator[list[bytes]]:
     batch: list[bytes] = []
-    size = 0
+    size = at = 0
     with path.open("rb") as file:
         for part in Reader(file):
             if not isinstance(part, Frame):
@@ -118,10 +125,15 @@ def _batches(path: Path, counts: Counter[str]) -> Iterator[list[bytes]]:
             counts["journal_entries"] += part.kind == JOURNAL
             if part.kind != RECORD:
                 continue
+            at += HASH_BYTES
+            if hashlib.sha256(part.body).digest() != hashes[at - HASH_BYTES : at]:
+                raise Corrupt("it changed while it was read", str(path), "take another medium")
             batch.append(part.body)
             size += len(part.body)
             if len(batch) >= BATCH_RECORDS or size >= BATCH_BYTES:
                 yield batch
                 batch, size = [], 0
+    if at != len(hashes):
+        raise Corrupt("it changed while it was read", str(path), "take another medium")
     if batch:
         yield batch

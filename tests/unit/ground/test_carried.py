@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -136,6 +137,32 @@ def test_a_file_that_the_tail_did_not_sign_is_refused(
     assert ground(["import", "--state", str(site.state), str(forged)]) == 65
     assert "signature" in capsys.readouterr().err
     assert sum(frame.kind == RECORD for frame in frames) > 20
+
+
+def test_a_medium_that_gives_other_bytes_the_second_time_adds_nothing(
+    site: Paths, exported: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Once it is found good, it is read again: then it holds another record, or none."""
+    with exported.open("rb") as file:
+        frames = [frame for frame in Reader(file) if isinstance(frame, Frame)]
+    record = open_envelope(next(frame.body for frame in frames if frame.kind == RECORD))
+    fields = {name: getattr(record, name) for name in signature(seal).parameters}
+    _, forged = seal(**fields | {"seq": record.seq + 7, "payload": b"forged"})
+    found_good, good = carried.trusted, exported.read_bytes()
+    for swapped in ([forged], []):
+
+        def swap(path: Path, *rest: Any, bodies: list[bytes] = swapped) -> Any:
+            found = found_good(path, *rest)
+            with path.open("wb") as file:
+                for body in bodies:
+                    Writer(file).put(RECORD, body)
+            return found
+
+        exported.write_bytes(good)
+        monkeypatch.setattr(carried, "trusted", swap)
+        assert ground(["import", "--state", str(site.state), str(exported)]) == 74
+        assert "changed while it was read" in capsys.readouterr().err
+        assert not held_by_ledger(site)
 
 
 def test_a_tail_that_is_not_enrolled_and_a_running_ingest_are_said(
