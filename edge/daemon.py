@@ -23,7 +23,6 @@ from functools import partial
 
 import msgspec
 
-from edge.acquire.reading import Readings
 from edge.acquire.source import Source
 from edge.acquire.sources import make_sources
 from edge.acquire.table import SignalTable
@@ -72,7 +71,6 @@ from shared.signals import pack_signal_set
 # Flight seconds between two slices, in which all groups are taken, and phase and gate looked at:
 # gate inputs come at 5 Hz. What waits for a slice is journalled with it.
 LOOK_S = 0.2
-PART_GROUPS = 16  # of a slice that are taken on one tick: about 2 ms, for alerts wait behind them
 GC_THRESHOLDS = 10_000, 20, 50  # young garbage is a few MB at most; an assumption
 STATUS_S, MAINTAIN_S, BUS_RETRY_S_MAX = 0.5, 2.0, 5.0  # wall
 BACKLOG_STATUSES = 20  # statuses between two looks at what is unsafe, which reads a row a record
@@ -106,9 +104,6 @@ class Daemon:
         )
         self._slice = Beat(min(LOOK_S, profile.recording.journal_s))
         self._steps: dict[float, Beat] = {}  # of the live models, by rate
-        self._all_parts = _parts(len(signals.groups))
-        self._parts: deque[frozenset[int] | None] = deque()
-        """What is left of the slice: groups to be taken on one tick; None is all that wait."""
         self._jobs: deque[Callable[[], None]] = deque()
         """What a slice made due; one of them a tick, so that no alert waits for all of them."""
         self._table = SignalTable(signals)
@@ -233,23 +228,16 @@ class Daemon:
         now_ns = self._flight.now_ns()
         for source in self._sources:
             self._messages += source.drain(self._pace.messages_per_tick_max)
-        if self._slice.is_due(now_ns) and not self._parts:
+        is_slice = self._slice.is_due(now_ns)
+        if is_slice:
             self._pipeline.begin_slice()
-            self._parts.extend(self._all_parts)
+        due = None if is_slice else self._pipeline.urgent
         for source in self._sources:
-            self._take(source.pull(self._pipeline.urgent), now_ns)
-        is_slice = len(self._parts) == 1
-        if self._parts:
-            part = self._parts.popleft()
-            for source in self._sources:
-                self._take(source.pull(part), now_ns)
+            self._tell(self._pipeline.take(source.pull(due), now_ns, self._state.phase))
         if is_slice:
             self._look(now_ns)
         self._work(now_ns, is_slice)
         self._book.retry()
-
-    def _take(self, batches: list[Readings], now_ns: int) -> None:
-        self._tell(self._pipeline.take(batches, now_ns, self._state.phase))
 
     def _work(self, now_ns: int, is_slice: bool) -> None:
         """One job that waits; at a slice all of them, for they may fall due again."""
@@ -686,9 +674,7 @@ class Daemon:
     async def _leave(self) -> None:
         """An orderly stop: seal, close a ground period, let the ground have it if it can."""
         self._slice.force()  # nothing waits for its slice any more
-        self._parts.clear()
-        for _ in self._all_parts:
-            self.tick()
+        self.tick()
         for kpi in self._kpis.flush():
             self._book.emit("kpi", encode(kpi), "kpi/1")
         self._book.keep_on(self._recorder.seal_all)
@@ -710,13 +696,6 @@ class Daemon:
                 return
             self._link.kick()
             await asyncio.sleep(0.05)
-
-
-def _parts(groups: int) -> list[frozenset[int] | None]:
-    """Groups in parts of PART_GROUPS; the last part is whatever waits."""
-    starts = range(0, max(1, groups - PART_GROUPS), PART_GROUPS)
-    some = [frozenset(range(at, at + PART_GROUPS)) for at in starts] if groups > PART_GROUPS else []
-    return [*some, None]
 
 
 async def run(settings: Settings, notify: Notifier | None = None) -> int:

@@ -98,8 +98,9 @@ class SnapshotKeeper:
         )  # fmt: skip
 
     def step(self, t_event_ns: int) -> list[Snapshot]:
-        """Those whose time after the alert is over."""
-        due = [held for held in self._open.values() if self._is_due(held, t_event_ns)]
+        """The first whose time after the alert is over: cutting one takes milliseconds, which an
+        alert would wait for, and the others are due at the next look."""
+        due = [held for held in self._open.values() if self._is_due(held, t_event_ns)][:1]
         for held in due:
             del self._open[held.key]
         return [part for held in due for group in held.groups for part in self._cut(held, group)]
