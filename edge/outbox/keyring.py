@@ -111,7 +111,9 @@ def _recovery_id(public: X25519PublicKey) -> str:
 def load_recovery_public(path: Path) -> X25519PublicKey:
     """The public half at `path`: 64 hex digits."""
     try:
-        return X25519PublicKey.from_public_bytes(bytes.fromhex(path.read_text().strip()))
+        public = X25519PublicKey.from_public_bytes(bytes.fromhex(path.read_text().strip()))
+        _SUITE.encrypt(b"", public, b"")  # a point of low order is no key: ValueError
+        return public
     except (OSError, ValueError) as error:
         raise ConfigError(
             f"no recovery key: {error}", str(path), "take the .pub file that `recovery-key` made"

@@ -1,8 +1,8 @@
 """Snapshots of alerts: the readings around one, by signal, before the bulk of the flight is here.
 
 In: the snapshot records of a period. Out: series of engineering values by signal.
-Always holds: a part that does not decode, or whose signal set is unknown, is left out and counted;
-only signals that may be shown come out.
+Always holds: a part that does not decode, whose signal set is unknown, or that comes after
+VALUES_MAX values, is left out and counted; only signals that may be shown come out.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from shared.errors import TailTwinError
 from shared.messages import Snapshot, decode
 
 RECORDS_MAX = 2000  # of class report in one period; assumption
+VALUES_MAX = 4 << 20  # of one snapshot: 32 MiB; 135 bytes can hold a million of them; assumption
 
 
 def snapshot_of(
@@ -27,14 +28,20 @@ def snapshot_of(
 ) -> tuple[list[Series], int]:
     """The series of one alert by id, and how many parts could not be read."""
     blocks: dict[str, list[Block]] = {}
-    unreadable = 0
+    unreadable = values = 0
     for envelope in records.of_flight(tail, flight, "report", RECORDS_MAX):
         if envelope.schema != "snapshot/1":
             continue
         try:
             part = decode(Snapshot, envelope.payload, "snapshot", PAYLOAD_BYTES_MAX)
-            if part.alert == alert:
-                blocks.setdefault(part.group, []).append(decode_block(part.block))
+            if part.alert != alert:
+                continue
+            block = decode_block(part.block) if values < VALUES_MAX else None
+            if block is None:
+                unreadable += 1
+            else:
+                blocks.setdefault(part.group, []).append(block)
+                values += block.quality.size
         except TailTwinError:
             unreadable += 1
     found: list[Series] = []

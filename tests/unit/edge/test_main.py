@@ -86,6 +86,8 @@ def test_a_recovery_key_is_made_off_the_aircraft_and_only_its_public_half_goes_a
     assert main(["recovery-key", "--out", str(tmp_path / "fleet")]) != 0
     assert "already there" in capsys.readouterr().err
     assert init(tmp_path, root, "--recovery-pub", str(private)) != 0
+    (tmp_path / "zeros.pub").write_text("00" * 32)  # a point of low order: nobody's key
+    assert init(tmp_path, root, "--recovery-pub", str(tmp_path / "zeros.pub")) != 0
     assert not (tmp_path / "state").exists()
     assert init(tmp_path, root, "--recovery-pub", str(public)) == 0
     identity = tmp_path / "state" / "identity"
