@@ -22,6 +22,11 @@ def command(commands: Commands, name: str, summary: str, examples: str) -> argpa
     )  # fmt: skip
 
 
+def printable(text: str) -> str:
+    """What a foreign file says, for a terminal: nothing in it moves the cursor or renames the window."""
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+
+
 def add_profile(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--profile", type=Path, required=True, help="the computer's profile, TOML", metavar="FILE"

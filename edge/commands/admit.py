@@ -7,7 +7,7 @@ import asyncio
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edge.commands import Commands, add_profile, command
+from edge.commands import Commands, add_profile, command, printable
 
 if TYPE_CHECKING:
     from edge.models.admission import AdmissionResult
@@ -43,7 +43,7 @@ def _admit(args: argparse.Namespace) -> int:
     if args.json:
         print(msgspec.json.format(msgspec.json.encode(result)).decode())
     else:
-        print("\n".join(_told(args.file, result)))
+        print("\n".join(map(printable, _told(args.file, result))))
     return 0 if result.ok else Rejected.exit_code
 
 

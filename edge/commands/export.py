@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edge.commands import Commands, command
+from edge.commands import Commands, command, printable
 from edge.commands.verify import add_store, keyring, progress, scratch_folder
 
 if TYPE_CHECKING:
@@ -119,10 +119,10 @@ def _print(
     if as_json:
         print(json.dumps(said, indent=1))
         return
-    print(f"{records:,} records and {manifest.journal_entries:,} journal entries of {manifest.tail}"
-          f" ({said['selection']}): {out.stat().st_size:,} bytes in {out}, {seconds:.1f} s")  # fmt: skip
+    print(f"{records:,} records and {manifest.journal_entries:,} journal entries of "
+          f"{printable(manifest.tail)} ({said['selection']}): {out.stat().st_size:,} bytes in {out}, {seconds:.1f} s")  # fmt: skip
     if not signed:
         print("  not signed: without the key of the state folder the ground does not take it")
     for epoch, stream, seq, why in manifest.unreadable[:20]:
-        print(f"  NOT in it: {epoch} {stream} {seq}: {why}")
+        print(printable(f"  NOT in it: {epoch} {stream} {seq}: {why}"))
     print(f"  check it where it arrives: tailtwin-edge verify {out.name}")

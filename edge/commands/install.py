@@ -49,6 +49,8 @@ async def _install_first(settings: Settings, targets: list[str]) -> list[str]:
         if not isinstance(answer, VerifiedBundle):
             raise Rejected(f"{answer.code}: {answer.text}", target, "see the repository")
         result = await admit(answer.file, settings.profile.compute.models)
+        if result.ok and result.sha256 != answer.sha256:
+            raise Rejected("admission judged other bytes than TUF verified", target, "try again")
         if not result.ok:
             raise Rejected("; ".join(result.reasons), target, "build the bundle again")
         bundles.append(answer)

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edge.commands import Commands, add_state, command
+from edge.commands import Commands, add_state, command, printable
 
 if TYPE_CHECKING:
     from edge.health import Status
@@ -54,7 +54,8 @@ def _once(state: Path, *, as_json: bool, clear: bool) -> int:
     if as_json:
         print(to_json(status, age_s))
     else:
-        print("\033[2J\033[H" * clear + "\n".join(lines(status, age_s)), flush=True)
+        table = "\n".join(map(printable, lines(status, age_s)))
+        print("\033[2J\033[H" * clear + table, flush=True)
     return 0 if age_s <= STALE_S else NOT_RUNNING
 
 

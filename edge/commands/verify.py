@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edge.commands import Commands, command
+from edge.commands import Commands, command, printable
 
 if TYPE_CHECKING:
     from edge.outbox.check import Judge, Verdict
@@ -295,13 +295,13 @@ def _print(what: dict[str, object], verdict: Verdict, *, as_json: bool) -> None:
         print(json.dumps({**what, "ok": verdict.ok, "counts": verdict.counts,
                           "faults": verdict.faults, "unnamed": verdict.unnamed}, indent=1))  # fmt: skip
         return
-    print("  ".join(f"{key} {value}" for key, value in what.items() if value != ""))
+    print(printable("  ".join(f"{key} {value}" for key, value in what.items() if value != "")))
     print(f"{'check':18}{'looked at':>12}{'faults':>9}")
     for check in sorted({*verdict.counts, *verdict.faults}):
         faults = verdict.faults.get(check, [])
         print(f"{check:18}{verdict.counts.get(check, 0):12,}{len(faults):9,}")
     lines = [f"  {check}: {text}" for check, texts in verdict.faults.items() for text in texts]
-    print("\n".join(lines[:FAULTS_PRINTED]))
+    print("\n".join(map(printable, lines[:FAULTS_PRINTED])))
     if len(lines) + verdict.unnamed > FAULTS_PRINTED:
         print(f"  and {len(lines) + verdict.unnamed - FAULTS_PRINTED} more; --json names more")
     if what.get("locked"):

@@ -21,6 +21,7 @@ from edge.outbox.store import Outbox
 from edge.recorder import _Entry
 from shared.clock import SystemClock
 from shared.errors import Rejected, Unreachable
+from shared.export import ExportManifest, Writer
 from shared.identity import Signer
 from shared.messages import Ack, Coverage
 
@@ -374,3 +375,17 @@ class TestExport:
         assert main(["export", "--store", str(state / "outbox.db"), str(stick / "x.ttx")]) == 0
         assert (outside / "precious").read_text() == "as it was"
         assert not (stick / "x.ttx").is_symlink()
+
+    def test_what_a_foreign_export_says_of_itself_does_not_reach_the_terminal_raw(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        with (tmp_path / "x.ttx").open("wb") as file:
+            writer = Writer(file)
+            writer.finish(
+                ExportManifest(
+                    1, "OPX", "T\x1b[2J\x1b]0;good\x07", 0, "", [], 0, [], 0, b"", [], 0, b""
+                ),
+                None,
+            )
+        main(["verify", str(tmp_path / "x.ttx")])
+        assert "\x1b" not in capsys.readouterr().out
