@@ -120,7 +120,8 @@ def _print(
         print(json.dumps(said, indent=1))
         return
     print(f"{records:,} records and {manifest.journal_entries:,} journal entries of "
-          f"{printable(manifest.tail)} ({said['selection']}): {out.stat().st_size:,} bytes in {out}, {seconds:.1f} s")  # fmt: skip
+          f"{printable(manifest.tail)} ({said['selection']}): {out.stat().st_size:,} bytes in {out}, "
+          f"{seconds:.1f} s")  # fmt: skip
     if not signed:
         print("  not signed: without the key of the state folder the ground does not take it")
     for epoch, stream, seq, why in manifest.unreadable[:20]:
