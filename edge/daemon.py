@@ -298,7 +298,7 @@ class Daemon:
     def _take_step(self, step: ModelStep) -> None:
         if self._muted:
             return
-        self._tell(self._deviations.judge(step, self._state.phase), step.signals)
+        self._tell(self._deviations.judge(step, self._pipeline.last_known), step.signals)
         kpi = None if "kpis" in self._governing.shed else self._kpis.add(step)
         if kpi is not None:
             self._book.emit("kpi", encode(kpi), "kpi/1")

@@ -65,6 +65,8 @@ class Pipeline:
         self.means: dict[float, StepMeans] = {}
         """By rate of the loaded models, Hz, of the signals that they read; replaced when they are."""
         self.reports, self.snapshots = ReportCollector(signals), snapshots
+        self.last_known = Phase.UNKNOWN
+        """What rules go by: a phase that is lost in flight must not inhibit an alert."""
         self.trigger: tuple[str, int] | None = None
         """Group and bus counter of the newest reading."""
 
@@ -99,6 +101,8 @@ class Pipeline:
         """Record it, and what it means in this phase."""
         readings, values, quality = judged.readings, judged.values, judged.quality
         group = readings.group.name
+        if phase is not Phase.UNKNOWN:
+            self.last_known = phase
         self._keep_on(self._recorder.add, readings, quality, now_ns)
         for means in self.means.values():
             means.add(group, values, quality)
@@ -107,5 +111,5 @@ class Pipeline:
         if self._watch is not None:
             self._watch(readings, quality)
         return self._exceedances.judge(
-            group, readings.t_ns, readings.counter, values, quality, phase
+            group, readings.t_ns, readings.counter, values, quality, self.last_known
         )

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from edge.acquire.table import UNSEEN, SignalTable
@@ -31,6 +32,7 @@ PHASE_FLAGS = ("wow_left", "wow_right", "on_ground")
 UNITS = {"ft": "[ft_i]", "kt": "[kn_i]", "fpm": "[ft_i]/min", "n1": "%", "n2": "%",
          "oil": "[psi]"}  # fmt: skip
 """UCUM of a role, by how its name ends or begins."""
+LATE_NS = 1_000_000_000  # jitter of a bus that is well; assumption
 BAD_RANGE = code(Quality.BAD, Reason.RANGE)
 BAD_STALE = code(Quality.BAD, Reason.STALE)
 
@@ -89,7 +91,15 @@ class Situation:
         )  # fmt: skip
 
     def _for_the_gate(self, seen: dict[str, Observation]) -> GateInputs:
-        return GateInputs(**{role: seen[role] for role in self._gate_roles})
+        """Ages for the gate count what the bus holds back as well, beyond a scan's jitter."""
+        late_ns = max(0, self._table.late_ns - LATE_NS)
+        found = {role: seen[role] for role in self._gate_roles}
+        if late_ns:
+            found = {
+                role: msgspec.structs.replace(x, age_ns=x.age_ns + late_ns)
+                for role, x in found.items()
+            }
+        return GateInputs(**found)
 
     def _observe(self, now_ns: int) -> dict[str, Observation]:
         """Every bound role; discretes as 1 for true."""

@@ -358,9 +358,12 @@ def _check(file: _File, where: str) -> None:
             if signal.arinc717 is not None:
                 check_arinc717(signal.arinc717, signal.encoding, key, need)
     _check_redundancy(file, need)
+    known = {signal.name: signal for group in file.group for signal in group.signal}
     for role, name in file.roles.items():
         need(role in ROLES, "unknown role", f"roles.{role}", "one of " + ", ".join(ROLES))
         need(name in seen, f"no signal {name!r}", f"roles.{role}", "name a signal of this set")
+        need(known[name].stuck_s is None, "stuck_s on a signal that rests at the stand, where the "
+             "gate reads it", f"roles.{role}", "leave stuck_s out")  # fmt: skip
     _check_proofs(file, need)
     for report in file.report:
         _check_report(report, seen, {rule.name for rule in file.exceedance}, need)
@@ -368,6 +371,9 @@ def _check(file: _File, where: str) -> None:
         key = f"exceedance {rule.name!r}"
         check_identifier(rule.name, f"{where}: {key}")
         need(rule.signal in seen, f"no signal {rule.signal!r}", key, "name a signal of this set")
+        span = known[rule.signal].range
+        need(span is None or span[0] < rule.onset < span[1], "onset outside the signal's range, "
+             "where samples are bad", key, "give the range of the sensor")  # fmt: skip
         ordered = rule.clear < rule.onset if rule.direction == "high" else rule.clear > rule.onset
         need(ordered, "no hysteresis between onset and clear", key, "clear inside onset")
         wrong = [phase for phase in rule.phases if phase not in set(Phase)]

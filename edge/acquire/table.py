@@ -17,6 +17,8 @@ from shared.quality import Quality, Reason, code
 from shared.signals import SignalSet
 
 NEVER_NS = -(1 << 62)
+NONE_NS = 1 << 62
+DRIFT = 200e-6  # of two quartz clocks against each other, twice 100 ppm; assumption
 JUMP_NS = 60_000_000_000  # one wrong reading must not carry the aircraft's time away
 JUMP_READINGS = 5
 ABSENT = code(Quality.BAD, Reason.STALE)  # of a sample for which its row has no word
@@ -62,6 +64,9 @@ class SignalTable:
         self.t_event_ns = 0
         """Newest event time seen on any group, but for jumps that nothing confirmed yet."""
         self._odd: list[int] = []
+        self.late_ns = 0
+        """How much later readings come than they did at best: a bus that queues is not now."""
+        self._best_ns, self._best_at_ns = NONE_NS, 0
 
     def update(
         self,
@@ -86,6 +91,14 @@ class SignalTable:
             self.value[part], self.quality[part] = values[-1], quality[-1]
             self.arrival_ns[part] = now_ns
         self._follow(t_ns)
+        if t_ns == self.t_event_ns:
+            self._note_lateness(now_ns - t_ns, now_ns)
+
+    def _note_lateness(self, offset_ns: int, now_ns: int) -> None:
+        """Against the smallest offset of the two clocks seen so far, which may drift apart."""
+        leak_ns = int(max(0, now_ns - self._best_at_ns) * DRIFT)
+        self._best_ns, self._best_at_ns = min(offset_ns, self._best_ns + leak_ns), now_ns
+        self.late_ns = offset_ns - self._best_ns
 
     def _take_present(
         self, start: int, values: npt.NDArray[np.float64], quality: npt.NDArray[np.uint8],
@@ -108,7 +121,7 @@ class SignalTable:
         self._odd = [odd for odd in self._odd if abs(odd - t_ns) <= JUMP_NS]
         self._odd.append(t_ns)
         if len(self._odd) >= JUMP_READINGS:
-            self.t_event_ns, self._odd = t_ns, []
+            self.t_event_ns, self._odd, self._best_ns = t_ns, [], NONE_NS
 
     def is_fresh(self, now_ns: int) -> npt.NDArray[np.bool_]:
         """One flag a signal."""

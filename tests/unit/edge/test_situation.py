@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from unittest.mock import MagicMock
+
 import numpy as np
 import pytest
 
 from edge.acquire.reading import Readings
 from edge.acquire.table import SignalTable
+from edge.models.alerts import AlertBook
+from edge.models.snapshots import SnapshotKeeper
+from edge.pipeline import Pipeline
 from edge.reports import ReportCollector
 from edge.situation import Situation
 from shared.errors import Rejected
+from shared.phases import Phase
 from shared.quality import Quality
 from shared.signals import SignalSet, parse_signal_set
 
@@ -157,3 +163,49 @@ def test_a_role_is_read_in_its_own_unit_whatever_the_signal_has(
 def test_a_role_of_another_kind_of_unit_is_refused_at_the_start(unit: str) -> None:
     with pytest.raises(Rejected, match=r"altitude_ft|furlong|'kg'|'Cel'"):
         number("altitude_ft", unit, 1.0)
+
+
+def test_a_late_bus_is_stale_for_the_gate_while_jitter_is_not() -> None:
+    signals = parse_signal_set(SET, "small.toml")
+    table = SignalTable(signals)
+    situation = Situation(signals, table)
+
+    def bring(t_s: float, now_s: float) -> int:
+        batch = readings(signals, t_s, (0, 60, 1))
+        now_ns = round(now_s * 1e9)
+        table.update(batch, batch.raw.astype(float), np.zeros((1, 3), np.uint8), now_ns)
+        return situation.gate_inputs(now_ns).wow_left.age_ns
+
+    assert bring(10.0, 1.0) == 0
+    assert bring(10.2, 2.0) == 0  # 0.8 s of jitter
+    assert 8_000_000_000 <= bring(10.4, 11.0) <= 9_000_000_000
+    assert situation.phase_inputs(11_000_000_000).wow_left is True
+
+
+def test_a_phase_that_is_lost_inhibits_no_alert() -> None:
+    rule = b"""
+[[exceedance]]
+name = "n2_low"
+fault_code = "72-00-001"
+signal = "N2"
+onset = 50
+clear = 55
+direction = "low"
+persistence_s = 0.0
+phases = ["cruise"]
+"""
+    signals = parse_signal_set(SET + rule, "small.toml")
+    table = SignalTable(signals)
+    book = AlertBook()
+    pipeline = Pipeline(
+        signals, table, MagicMock(), book, lambda act, *a: None,
+        SnapshotKeeper(signals, 1.0, 1.0, period=lambda: "p"),
+    )  # fmt: skip
+
+    def take(t_s: float, n2: int, phase: Phase) -> list[str]:
+        batch = readings(signals, t_s, (0, n2, 1))
+        return [a.change for a in pipeline.take([batch], round(t_s * 1e9), phase)]
+
+    assert take(1.0, 10, Phase.UNKNOWN) == []  # at power-up nothing is known
+    assert take(2.0, 90, Phase.CRUISE) == []
+    assert take(3.0, 10, Phase.UNKNOWN) == ["onset"]

@@ -275,3 +275,37 @@ def test_an_absent_word_leaves_the_last_value_to_age(signals: SignalSet) -> None
 def test_a_set_that_cannot_be_judged_is_refused_by_name(old: str, new: str, what: str) -> None:
     with pytest.raises(ConfigError, match=what):
         parse_signal_set(SET.replace(old, new).encode(), "judged.toml")
+
+
+def test_a_bus_that_holds_its_readings_back_is_late_and_one_that_jumps_is_not() -> None:
+    aircraft = Aircraft(SET)
+
+    def bring(t_s: float, now_s: float) -> float:
+        readings = batch(aircraft.signals, "left", [20], t_s)
+        values = aircraft.validators["left"].values(readings)
+        quality = np.zeros((1, 1), np.uint8)
+        aircraft.table.update(readings, values, quality, round(now_s * 1e9))
+        return aircraft.table.late_ns / 1e9
+
+    assert [round(bring(100 + 0.2 * i, 5 + 0.2 * i), 3) for i in range(50)] == [0.0] * 50
+    assert round(bring(110.2, 75.0), 1) == 59.8  # for a minute nothing came, then what was held
+    assert round(bring(110.4, 75.2), 1) == 59.8
+    assert round(bring(170.0, 75.4), 1) == 0.4  # it has caught up
+    for i in range(6):  # the aircraft's clock was set: believed once several agree
+        late_s = bring(9000 + 0.2 * i, 76 + 0.2 * i)
+    assert round(late_s, 3) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("rule", "what"),
+    [
+        ('[[exceedance]]\nname = "x"\nfault_code = "1"\nsignal = "ALT"\nonset = 50000\nclear = 9\n',
+         "onset outside the signal's range"),
+        ('[roles]\noil_pressure_1 = "ACC"\n', "rests at the stand"),
+    ],
+)  # fmt: skip
+def test_a_rule_that_would_be_blind_is_refused(rule: str, what: str) -> None:
+    is_role = rule.startswith("[roles]")
+    text = SET.replace("[[group]]", rule + "[[group]]", 1) if is_role else SET + rule
+    with pytest.raises(ConfigError, match=what):
+        parse_signal_set(text.encode(), "judged.toml")
