@@ -31,7 +31,8 @@ def test_cut_links_lose_nothing_and_a_bundle_is_refused_in_the_air_and_taken_at_
             Event(phase=Phase.TAXI_OUT, after_s=5, action="cut", for_s=60),
             Event(phase=Phase.CLIMB, after_s=5, action="offer", bundle="egt_rom_v2"),
             Event(phase=Phase.APPROACH, after_s=20, action="cut", for_s=60),
-            parked_s=150.0,
+            rate=10.0,
+            parked_s=150.0,  # at 20 x a loaded machine has too little of the stand
             expect=Expect(refused=("egt_rom_v2",), activated=("egt_rom_v2",)),
         ),
         tmp_path,
