@@ -8,7 +8,7 @@ again after a rollback.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import apsw
@@ -19,16 +19,23 @@ from edge.outbox.sealing import PLAIN, Sealing
 from edge.outbox.streams import Stream, Streams, pack
 from edge.outbox.values import AckCounts, RecordRef
 from shared.block import Block, decode_block, encode_block
-from shared.envelope import TIME_NONE, Envelope, open_envelope, seal
+from shared.envelope import PAYLOAD_BYTES_MAX, TIME_NONE, Envelope, open_envelope, seal
 from shared.errors import Corrupt, Rejected
 from shared.log import event
-from shared.messages import Ack, Coverage, encode
+from shared.messages import Ack, Coverage, Drop, decode, encode
 from shared.sync.ranges import RangeSet
 from shared.topics import check_identifier
 
 EVICT_RECORDS = 64  # in one transaction, so that an append stays about a millisecond
 STREAMS_MAX = 200  # of an epoch; the ground takes 256. No thinned stream is begun beyond it
 RATES_LEARNED = 8  # streams whose rate is looked up in one call: each decodes a block
+FOLD_RECORDS, FOLD_RECORDS_MAX = 128, 1024
+"""Drop records folded in one transaction, and in how many to look for neighbours when these few
+have too many streams in them."""
+FOLD_GAIN = 0.75  # of the records may be left; else more are looked at
+ROW_BYTES = (
+    170  # assumption: of a small record beside its envelope: measured in a store full of drops
+)
 NOTHING = pack(RangeSet())
 DAMAGED = "damaged on disk"
 
@@ -61,6 +68,10 @@ class Books:
         self.streams = Streams(self._db, self._sealing.has)
         self._said: dict[int, tuple[Coverage, Coverage]] = {}  # of each stream, by the last ack
         self._thin_from: dict[tuple[str, str], int] = {}  # what is before it does not get smaller
+        self._drop_bytes = sum(
+            rows.weigh(self._db, stream, stream.held)[0] for stream in self.streams.of_class("drop")
+        )
+        self._fold_records, self._fold_from = FOLD_RECORDS, 0
         self._born: int = self._db.execute("SELECT coalesce(max(born), 0) FROM record").get
 
     @property
@@ -97,6 +108,8 @@ class Books:
         self._db.execute("UPDATE stream SET next_seq = ? WHERE id = ?", (seq + 1, stream.id))
         stream.next_seq = seq + 1
         stream.held.add(seq)
+        if cls == "drop":
+            self._drop_bytes += len(plain)
         return RecordRef(self.epoch, name, seq, len(plain))
 
     def _stream(self, cls: str, name: str) -> Stream:
@@ -171,12 +184,89 @@ class Books:
         self._drop(gone, reason)
 
     def _drop(self, gone: list[Candidate], reason: str) -> None:
+        self._replace_by(gone, retention.drops(gone, self.epoch, reason))
+
+    def _replace_by(self, gone: Iterable[Candidate], drops: Iterable[Drop]) -> None:
         for candidate in gone:  # before the drop records, which may need their room
             stream = self.streams.all[candidate.epoch, candidate.stream]
             rows.delete(self._db, stream.record_id(candidate.seq))
             stream.held.remove_range(candidate.seq, candidate.seq + 1)
-        for drop in retention.drops(gone, self.epoch, reason):
+            if candidate.cls == "drop":
+                self._drop_bytes -= candidate.size
+        for drop in drops:
             self.append("drop", encode(drop), "drop", "drop/1")
+
+    # -- folding
+
+    def drop_bytes(self) -> int:
+        """What drop records take that the ground does not have for good, about."""
+        streams = list(self.streams.of_class("drop"))
+        held = sum(stream.held.size for stream in streams)
+        safe = sum(stream.held.intersection(stream.safe).size for stream in streams)
+        return (held - safe) * (self._drop_bytes // held + ROW_BYTES) if held else 0
+
+    def fold(self, bytes_max: int) -> bool:
+        """When drop records take more, put few in the place of the oldest ones; whether it did.
+
+        Those with one reason become ranges (`retention.fold`). Where this leaves too many, ranges
+        of several reasons are joined as well, so that what is left follows the number of runs that
+        were dropped, and not the number of times.
+        """
+        if (taken := self.drop_bytes()) <= max(bytes_max, self._fold_from):
+            return False
+        gone = self._foldable(self._fold_records)
+        drops = retention.fold(gone, self.epoch)
+        if len(drops) > FOLD_GAIN * len(gone):
+            if len(gone) == self._fold_records < FOLD_RECORDS_MAX:
+                self._fold_records *= 2  # next time: a call is bounded
+                return False
+            drops = retention.fold(gone, self.epoch, self._dropped)
+        if len(drops) >= len(gone):
+            self._fold_from = taken + bytes_max // 16  # nothing is gained: not tried at each append
+            return False
+        self._replace_by((candidate for candidate, _ in gone), drops)
+        self._fold_records, self._fold_from = FOLD_RECORDS, 0
+        return True
+
+    def _dropped(self, epoch: str, name: str) -> RangeSet:
+        stream = self.streams.all.get((epoch, name))
+        return stream.dropped() if stream else RangeSet()
+
+    def _foldable(self, count: int) -> list[tuple[Candidate, Drop]]:
+        """The oldest drop records, first those that nobody received: the ground asks for none
+        that it has."""
+        streams = [
+            stream
+            for epoch in reversed(self.streams.epochs)
+            if (stream := self.streams.all.get((epoch, "drop"))) is not None
+        ]
+        found: list[Candidate] = []
+        for stream in streams:
+            found += rows.pending(self._db, stream, 0, count - len(found))
+        if len(found) < min(count, FOLD_RECORDS):
+            found = []
+            for stream in streams:
+                found += rows.unsafe(self._db, stream, count - len(found))
+        gone = []
+        for candidate in found:
+            drop = self._named(candidate)
+            if drop is not None:
+                gone.append((candidate, drop))
+        return gone
+
+    def _named(self, candidate: Candidate) -> Drop | None:
+        stream = self.streams.all[candidate.epoch, candidate.stream]
+        try:
+            data = self.read(stream, candidate.seq)
+            if data is None:
+                return None
+            drop = decode(Drop, open_envelope(data).payload, "drop record", PAYLOAD_BYTES_MAX)
+        except Corrupt as error:
+            self.drop_damaged(stream, candidate.seq, error.what)
+            return None
+        except Rejected:  # of a newer program
+            return None
+        return drop if drop.v == retention.DROP_VERSION else None
 
     # -- thinning
 

@@ -51,6 +51,10 @@ class Room:
         over = self.live_pages() - pages_max
         return max(over, min(BATCH_PAGES, pages_max // 16)) * PAGE_BYTES if over > 0 else 0
 
+    def share_bytes(self, share: float) -> int:
+        """So much of its pages."""
+        return int(self._pages_max * share) * PAGE_BYTES
+
     def live_pages(self) -> int:
         pages: int = self._db.pragma("page_count") - self._db.pragma("freelist_count")
         return pages

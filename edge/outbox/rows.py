@@ -103,6 +103,14 @@ def pending(db: apsw.Connection, stream: Stream, cursor: int, limit: int) -> lis
     ]
 
 
+def unsafe(db: apsw.Connection, stream: Stream, limit: int) -> list[Candidate]:
+    """Its at most `limit` first records that are neither safe nor locked, received or not."""
+    return [
+        Candidate(stream.epoch, stream.name, seq, stream.cls, born, size, sha256, safe=False)
+        for seq, born, size, sha256 in _oldest(db, stream, stream.unsafe(), limit)
+    ]
+
+
 def one(db: apsw.Connection, stream: Stream, seq: int) -> list[Candidate]:
     """The record as a candidate, if it is held."""
     is_safe = stream.safe.contains(seq)

@@ -56,6 +56,8 @@ FULL_PAGES = 64  # freed after a full disk
 THIN_SHARE, THINNED_SHARE, KEEP_SHARE = 0.86, 0.85, 0.93
 """`maintain` thins from above the first down to the second, so that a drop record names several;
 it evicts above the third."""
+DROP_SHARE, DROP_SHARE_MAX = 0.05, 0.1
+"""Of the pages, for drop records: `maintain` folds them above the first, any call above the other."""
 THIN_RECORDS = 8
 """In one `maintain`, which shares the thread with the tick: 4 ms of CPU, p99 9 ms (bench/retention.py).
 Fewer make drop records dearer than what is thinned."""
@@ -256,7 +258,7 @@ class Outbox:
                 self._thinning = bool(
                     self._room.bytes_over(THINNED_SHARE if self._thinning else THIN_SHARE)
                 )
-                if self._thinning:
+                if not self._books.fold(self._room.share_bytes(DROP_SHARE)) and self._thinning:
                     self._books.thin(THIN_RECORDS)
                 self._make_room(KEEP_SHARE)
         except Unreachable:
@@ -434,7 +436,8 @@ class Outbox:
             with self._db:
                 if self._boot_due:
                     self._sealing.put_key()  # drop records are sealed with it
-                self._books.evict(FULL_PAGES * PAGE_BYTES)
+                if not self._books.fold(self._room.share_bytes(DROP_SHARE_MAX)):
+                    self._books.evict(FULL_PAGES * PAGE_BYTES)
         except apsw.Error:  # nothing to be had; the failure that is under way tells it
             self._load()
 
@@ -444,6 +447,9 @@ class Outbox:
         self._journal = Journal(self._db, self._sealing)
 
     def _make_room(self, share: float) -> None:
+        if not self._room.bytes_over(share):
+            return
+        self._books.fold(self._room.share_bytes(DROP_SHARE_MAX))
         over = self._room.bytes_over(share)
         if over:
             self._books.evict(over)

@@ -60,6 +60,10 @@ class Stream:
             for open_part in self.locked.missing(*part)
         )
 
+    def dropped(self) -> RangeSet:
+        """Made, and neither held nor safe: each is named by a drop record."""
+        return RangeSet(self.held.union(self.safe).missing(0, self.next_seq))
+
     def learn(self, received: RangeSet, safe: RangeSet, answer: bool) -> tuple[int, int] | None:
         """Take over what the ground says; how many held records are newly received and safe.
 

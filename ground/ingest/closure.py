@@ -22,6 +22,9 @@ from shared.sync.ranges import RangeSet
 GAPS_MAX = 1000
 """Beyond it the last gap stands for the rest (assumption: a person reads the first ones)."""
 
+SEVERAL_REASONS = "several reasons"
+"""Of a drop record that was folded from some of other reasons (edge/outbox/retention.py)."""
+
 CAUSES = {"fork": "fork", "no_set": "unreadable: signal set unknown", "corrupt": "unreadable"}
 
 
@@ -88,8 +91,7 @@ def _record_gaps(part: PartStream, holding: Holding) -> list[Gap]:
 
     open_ranges = RangeSet(holding.held.missing(part.low, part.high))
     gaps = []
-    dropped = [(low, high, f"dropped: {reason}") for low, high, reason in holding.dropped]
-    for low, high, cause in [*_thinned(part, holding), *dropped]:
+    for low, high, cause in [*_thinned(part, holding), *_dropped(holding)]:
         for a, b in open_ranges.within(low, high):
             gaps.append(gap(a, b, cause))
             open_ranges.remove_range(a, b)
@@ -111,6 +113,20 @@ def _thinned(part: PartStream, holding: Holding) -> list[tuple[int, int, str]]:
         (low, high, f"thinned: 1 of {every} readings kept")
         for every, seqs in by_share.items()
         for low, high in seqs
+    ]
+
+
+def _dropped(holding: Holding) -> list[tuple[int, int, str]]:
+    """One range a run of one reason, however many drop records name it and in whatever order they
+    came: an aircraft folds those that it has no ack for. Where two differ, the one that knows more.
+    """
+    by_reason: dict[str, RangeSet] = {}
+    for low, high, reason in holding.dropped:
+        by_reason.setdefault(reason, RangeSet()).add_range(low, high)
+    return [
+        (low, high, f"dropped: {reason}")
+        for reason in sorted(by_reason, key=lambda reason: (reason == SEVERAL_REASONS, reason))
+        for low, high in by_reason[reason]
     ]
 
 

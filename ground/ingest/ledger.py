@@ -167,8 +167,12 @@ class Ledger:
         except Rejected:
             return False
         ranges = receiver.received.get(drop.stream)
-        known = len(receiver.received) if ranges is None else ranges.range_count
-        if known >= (STREAMS_MAX if ranges is None else GAPS_MAX):
+        if ranges is None:
+            if len(receiver.received) >= STREAMS_MAX:
+                return False
+        elif ranges.range_count >= GAPS_MAX and not (
+            ranges.touches(drop.low) or ranges.within(drop.low, drop.high)
+        ):  # one that closes gaps is what helps
             return False
         receiver.cover(drop.stream, drop.low, drop.high)
         return True
