@@ -4,7 +4,7 @@ In: the identity folder, what the profile says. Out: a keyring, or None where th
 `none`. Always holds: recording never waits for a key. A key that is lost is made anew (what the
 old one sealed is then for the recovery key, or for the computer that it comes back to); a TPM
 that does not answer leaves a keyring that seals for the recovery key alone, so a profile with a
-TPM demands one.
+TPM demands one. A recovery key whose file is damaged is said, loudly, and recording goes on.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ import logging
 import os
 from pathlib import Path
 from typing import Literal
+
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PublicKey
 
 from edge.outbox import tpm
 from edge.outbox.keyring import KEY_BYTES, Keyring, load_recovery_public
@@ -30,12 +32,12 @@ def load_keyring(identity: Path, kind: Kind = "file", tpm_tcti: str = "") -> Key
     if kind == "none":
         return None
     recovery_file = identity / RECOVERY_FILE
-    recovery = load_recovery_public(recovery_file) if recovery_file.exists() else None
+    recovery, is_damaged = _recovery(recovery_file)
     if kind == "file":
         if recovery is None:
             event("seal.no_recovery_key", file=str(recovery_file), level=logging.WARNING)
         return Keyring(_from_file(identity / KEY_FILE), recovery)
-    if recovery is None:
+    if recovery is None and not is_damaged:
         raise ConfigError(
             "a TPM without a recovery key: a dead board would take its records along",
             str(recovery_file), "run init with --recovery-pub, or put the .pub file there",
@@ -43,8 +45,19 @@ def load_keyring(identity: Path, kind: Kind = "file", tpm_tcti: str = "") -> Key
     try:
         return Keyring(_from_tpm(identity / TPM_FILE, tpm_tcti), recovery)
     except Unreachable as error:
+        if recovery is None:
+            raise
         event("seal.no_device_key", why=str(error), level=logging.ERROR)
         return Keyring(None, recovery)
+
+
+def _recovery(path: Path) -> tuple[X25519PublicKey | None, bool]:
+    """The fleet's key, and whether its file is damaged: then recording goes on without it."""
+    try:
+        return (load_recovery_public(path) if path.exists() else None), False
+    except ConfigError as error:
+        event("seal.recovery_key_damaged", why=str(error), level=logging.ERROR)
+        return None, True
 
 
 def _from_file(path: Path) -> bytes:
