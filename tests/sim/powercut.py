@@ -99,13 +99,13 @@ def judge(folder: Path, cut: Cut, trace: Trace, seed: int = 0) -> list[str]:
 def run(
     seed: int, *, calls: int, generations: int = 1, synchronous: Synchronous = "full",
     modes: tuple[Mode, ...] = MODES, score: Score | None = None, full: bool = False,
-    change: Callable[[dict[str, bytes]], dict[str, bytes]] | None = None,
+    change: Callable[[dict[str, bytes]], dict[str, bytes]] | None = None, sealed_then: bool = False,
 ) -> Score:  # fmt: skip
     """A life of `generations`, each from an image of the one before; all cuts of each judged.
 
     full: the outbox is at its size from the beginning, so that appends evict. change: what is done
     to the files between a first life and the one that is cut. Every second pair of seeds seals at
-    rest.
+    rest; sealed_then: of the others, what follows the first life as well.
     """
     is_sealed = seed // 2 % 2 == 1
     score = score or Score()
@@ -117,6 +117,7 @@ def run(
             cut = _end(before)
             if change:
                 cut = replace(cut, image=change(cut.image))
+            before = replace(before, is_sealed=is_sealed or sealed_then)
             trace = _go_on(before, cut, seed, live, calls, synchronous)
         else:
             trace = record(seed, live, calls=calls, synchronous=synchronous, is_sealed=is_sealed)

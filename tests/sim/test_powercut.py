@@ -9,6 +9,9 @@ from pathlib import Path
 import apsw
 import pytest
 
+from edge.outbox import store
+from edge.outbox.books import Books
+from tests.sim import workload
 from tests.sim.disk import SECTOR_BYTES, Disk, Op
 from tests.sim.powercut import Score, cuts, memory_folder, run
 from tests.sim.workload import record
@@ -20,6 +23,34 @@ def test_a_power_cut_after_any_write_loses_nothing_acknowledged(seed: int, full:
     assert not score.failed, "\n".join(score.examples)
     assert score.opened > 100
     assert set(score.by_mode) == {"nothing", "all", "some", "torn", "reordered"}
+
+
+@pytest.mark.parametrize("seed", [113, 119])
+def test_a_power_cut_while_drop_records_are_folded_loses_none_of_what_they_name(
+    seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fold, step, folded, stepping = Books.fold, workload._Life.step, list[bool](), list[bool]()
+
+    def counted(books: Books, bytes_max: int) -> bool:
+        did = fold(books, bytes_max)
+        if stepping:
+            folded.append(did)
+        return did
+
+    def stepped(life: workload._Life) -> None:
+        stepping.append(True)
+        step(life)
+
+    monkeypatch.setattr(workload, "FILL_DROPS", 12)
+    monkeypatch.setattr(workload._Life, "_append", workload._Life._burst)  # mostly
+    for share in ("DROP_SHARE", "DROP_SHARE_MAX"):
+        monkeypatch.setattr(store, share, 0.002)
+    monkeypatch.setattr(Books, "fold", counted)
+    monkeypatch.setattr(workload._Life, "step", stepped)
+    score = run(seed, calls=4, full=True, modes=("nothing", "some", "torn"))
+    assert not score.failed, "\n".join(score.examples)
+    assert stepping and any(folded), "none was folded in the life that is cut"
+    assert score.opened > 100
 
 
 def as_made_by_version_1(files: dict[str, bytes]) -> dict[str, bytes]:
@@ -36,8 +67,9 @@ def as_made_by_version_1(files: dict[str, bytes]) -> dict[str, bytes]:
         return {"outbox.db": path.read_bytes()}
 
 
-def test_a_power_cut_while_an_older_store_is_taken_over_loses_nothing() -> None:
-    score = run(108, calls=0, change=as_made_by_version_1)
+@pytest.mark.parametrize("sealed_then", [False, True], ids=["plain", "sealed"])
+def test_a_power_cut_while_an_older_store_is_taken_over_loses_nothing(sealed_then: bool) -> None:
+    score = run(108, calls=0, change=as_made_by_version_1, sealed_then=sealed_then)
     assert not score.failed, "\n".join(score.examples)
     assert score.opened > 20
 

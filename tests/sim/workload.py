@@ -32,6 +32,7 @@ CLASSES = ("alert", "state", "report", "kpi", "block", "manifest")
 GROUPS = ("air", "engine")
 DEVICE_KEY = bytes(range(KEY_BYTES))
 KEPT = ("last", "tally")
+FILL_DROPS = 1  # of a life that begins with a full store
 Synchronous = Literal["full", "normal", "off"]
 """Of the connection. `full` is what aboard is; the others are arms that must fail."""
 
@@ -127,7 +128,7 @@ class _Life:
 
     def fill(self) -> None:
         """Up to where retention begins."""
-        while not any(key[1] == "drop" for key, _ in self.history.records[-9:]):
+        while sum(key[1] == "drop" for key, _ in self.history.records) < FILL_DROPS:
             with suppress(Unreachable):
                 self._burst()
             self._note()
