@@ -77,7 +77,13 @@ async def _engine(
                 zip(series["measured"], series["predicted"], strict=True)
             ):
                 both = measured is not None and predicted is not None
-                drawn.t_predicted_ns.append(t0_ns + round((i + 0.5) * kpi["step_s"] * 1e9))
+                t_ns, step_ns = t0_ns + round((i + 0.5) * kpi["step_s"] * 1e9), kpi["step_s"] * 1e9
+                before_ns = drawn.t_predicted_ns[-1] if drawn.t_predicted_ns else t_ns
+                if t_ns - before_ns > 3 * step_ns:  # nobody said anything here: draw no line
+                    drawn.t_predicted_ns.append(round(before_ns + step_ns))
+                    drawn.predicted.append(None)
+                    drawn.deviation.append(None)
+                drawn.t_predicted_ns.append(t_ns)
                 drawn.predicted.append(predicted)
                 drawn.deviation.append(measured - predicted if both else None)
     return drawn

@@ -18,8 +18,8 @@ def add(commands: Commands) -> None:
     parser = command(
         commands, "admit", "judge a model by the admission rules of a profile; changes nothing",
         """
-        tailtwin-edge admit egt_rom-1.0.0-0123456789ab.tar.zst --profile bench.toml
-        tailtwin-edge admit model.onnx --profile bench.toml --json
+        tailtwin-edge admit egt_rom-1.0.0-0123456789ab.tar.zst --profile hil_bench.toml
+        tailtwin-edge admit model.onnx --profile hil_bench.toml --json
         """,
     )  # fmt: skip
     parser.add_argument(

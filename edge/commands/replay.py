@@ -52,7 +52,9 @@ def add(commands: Commands) -> None:
         help="of the time column; iso is RFC 3339; default: s",
     )  # fmt: skip
     parser.add_argument(
-        "--absolute", action="store_true", help="time counts from 1970, not from the first row"
+        "--absolute",
+        action="store_true",
+        help="time counts from 1970-01-01; without this from 2026-01-01",
     )
     parser.add_argument(
         "--map", action="append", default=[], metavar="COLUMN=SIGNAL",
