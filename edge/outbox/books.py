@@ -2,8 +2,8 @@
 
 In: payloads, what must go. Out: records, drop records. Always holds: `seq` is contiguous per
 (epoch, stream); a record goes only when it is safe or with a drop record beside it; sealed bytes
-never change. Nothing here commits: the caller has a transaction open, and has the books read
-again after a rollback.
+never change. Nothing here commits: the caller says when a transaction begins and when it was
+rolled back.
 """
 
 from __future__ import annotations
@@ -74,6 +74,26 @@ class Books:
         self._fold_records, self._fold_from = FOLD_RECORDS, 0
         self._born: int = self._db.execute("SELECT coalesce(max(born), 0) FROM record").get
 
+    def begin(self) -> None:
+        """A transaction begins."""
+        self.streams.begin()
+        self._before = (
+            self._born, self._drop_bytes, self._fold_records, self._fold_from, self.evicted_unsafe,
+            self.thinned,
+        )  # fmt: skip
+
+    def undo(self) -> None:
+        """It was rolled back. What it did not touch is kept: to read a large store again takes a
+        second or so, and a full disk refuses every transaction."""
+        (
+            self._born, self._drop_bytes, self._fold_records, self._fold_from, self.evicted_unsafe,
+            self.thinned,
+        ) = self._before  # fmt: skip
+        self._said.clear()
+        self._thin_from.clear()
+        if not self.streams.undo():
+            self.load()
+
     @property
     def epoch(self) -> str:
         return self.streams.epochs[0]
@@ -106,6 +126,7 @@ class Books:
         key, data = self._sealing.seal(plain, ("record", self.epoch, name, seq))
         rows.insert(self._db, stream.record_id(seq), born, envelope, len(plain), key, data)
         self._db.execute("UPDATE stream SET next_seq = ? WHERE id = ?", (seq + 1, stream.id))
+        self.streams.touch(stream)
         stream.next_seq = seq + 1
         stream.held.add(seq)
         if cls == "drop":
@@ -122,7 +143,7 @@ class Books:
                 (self.epoch, name, cls, NOTHING, NOTHING),
             )
             stream = Stream(self._db.last_insert_rowid(), self.epoch, name, cls, 0)
-            self.streams.all[self.epoch, name] = stream
+            self.streams.make(stream)
         assert stream.cls == cls, "a stream has one class"
         return stream
 
@@ -151,6 +172,7 @@ class Books:
                 continue  # acks name all streams four times a second; few of them have moved
             self._said[stream.id] = said
             told, kept = (RangeSet.from_coverage(coverage) for coverage in said)
+            self.streams.touch(stream)
             gained = stream.learn(told, kept, answer)
             if gained is None:
                 continue
@@ -189,6 +211,7 @@ class Books:
     def _replace_by(self, gone: Iterable[Candidate], drops: Iterable[Drop]) -> None:
         for candidate in gone:  # before the drop records, which may need their room
             stream = self.streams.all[candidate.epoch, candidate.stream]
+            self.streams.touch(stream)
             rows.delete(self._db, stream.record_id(candidate.seq))
             stream.held.remove_range(candidate.seq, candidate.seq + 1)
             if candidate.cls == "drop":

@@ -1,7 +1,7 @@
 """Small state that outlives a restart: keys and values beside the records.
 
 In: a value under a key. Out: the value as last committed or about to be. Always holds: a value
-that did not change is not written again; after a rollback everything is read again. A value whose
+that did not change is not written again; after a rollback what it wrote is read again. A value whose
 seal is broken, or whose key is locked, is absent: its owner begins anew.
 """
 
@@ -23,10 +23,16 @@ class Kept:
         self._db = db
         self.sealing: Sealing | None = None
         self._known: dict[str, bytes | None] = {}
+        self._changed: set[str] = set()
 
-    def forget(self) -> None:
-        """What is known may not be what is stored."""
-        self._known.clear()
+    def begin(self) -> None:
+        """A transaction begins."""
+        self._changed.clear()
+
+    def undo(self) -> None:
+        """It was rolled back: what is known of what it wrote is not what is stored."""
+        for key in self._changed:
+            self._known.pop(key, None)
 
     def get(self, key: str) -> bytes | None:
         if key not in self._known:
@@ -41,6 +47,7 @@ class Kept:
         if self.sealing is not None and key not in IN_CLEAR:
             data_key, data = self.sealing.seal(value, ("kv", key))
         self._known.pop(key, None)
+        self._changed.add(key)
         self._db.execute("INSERT OR REPLACE INTO kv VALUES (?, ?, ?)", (key, data, data_key))
         self._known[key] = value
 

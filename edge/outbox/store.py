@@ -167,6 +167,7 @@ class Outbox:
             if self._unsynced is not None:
                 raise self._unsynced
             self._db.execute("BEGIN IMMEDIATE")
+        self._begin()
         self._depth, self._doomed = 1, False
         try:
             with self._errors():
@@ -424,13 +425,14 @@ class Outbox:
         )  # fmt: skip
 
     def _roll_back(self, full: bool) -> None:
-        """Undo, read the books again, and after a full disk make some room for the next call."""
+        """Undo, and after a full disk make some room for the next call."""
         with self._errors():
             if self._db.in_transaction:
                 self._db.execute("ROLLBACK")
-            self._load()
+            self._undo()
         if not full:
             return
+        self._begin()
         try:
             self._room.shrink()
             with self._db:
@@ -439,12 +441,15 @@ class Outbox:
                 if not self._books.fold(self._room.share_bytes(DROP_SHARE_MAX)):
                     self._books.evict(FULL_PAGES * PAGE_BYTES)
         except apsw.Error:  # nothing to be had; the failure that is under way tells it
-            self._load()
+            self._undo()
 
-    def _load(self) -> None:
-        self._kept.forget()
-        self._books.load()
-        self._journal = Journal(self._db, self._sealing)
+    def _begin(self) -> None:
+        self._kept.begin()
+        self._books.begin()
+
+    def _undo(self) -> None:
+        self._kept.undo()
+        self._books.undo()
 
     def _make_room(self, share: float) -> None:
         if not self._room.bytes_over(share):

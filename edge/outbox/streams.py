@@ -1,7 +1,8 @@
 """What the outbox knows of each stream without asking the disk.
 
 In: rows at open, appends, acks, evictions. Out: positions, depths, what is pending. Always
-holds: it equals what is committed or about to be; after a rollback it is read again.
+holds: it equals what is committed or about to be; after a rollback the streams that the
+transaction touched are as they were before it.
 """
 
 from __future__ import annotations
@@ -124,6 +125,43 @@ class Streams:
                     "SELECT id FROM record WHERE data_key = ?", (data_key,)
                 ):
                     by_id[number >> SEQ_BITS].locked.add(number & SEQ_MASK)
+
+        self._db = db
+        self.begin()
+
+    def begin(self) -> None:
+        """A transaction begins: what `undo` goes back to."""
+        self._touched: dict[tuple[str, str], tuple[int, RangeSet, RangeSet, RangeSet]] = {}
+        self._made: list[tuple[str, str]] = []
+        self._epochs_before = [*self.epochs], {*self.diverged}
+
+    def touch(self, stream: Stream) -> None:
+        """Before each change of one."""
+        key = (stream.epoch, stream.name)
+        if key not in self._touched:  # received and safe are replaced, held is changed
+            self._touched[key] = (
+                stream.next_seq, stream.held.copy(), stream.received, stream.safe
+            )  # fmt: skip
+
+    def make(self, stream: Stream) -> None:
+        key = (stream.epoch, stream.name)
+        self.all[key] = stream
+        self._made.append(key)
+
+    def undo(self) -> bool:
+        """The transaction was rolled back; False when the store says otherwise: read it then."""
+        for key in self._made:
+            del self.all[key]
+        for key in self._touched.keys() - {*self._made}:
+            stream = self.all[key]
+            stream.next_seq, stream.held, stream.received, stream.safe = self._touched[key]
+            row = self._db.execute("SELECT next_seq FROM stream WHERE id = ?", (stream.id,)).get
+            if row != stream.next_seq:
+                return False
+        self.epochs, self.diverged = self._epochs_before
+        self.begin()
+        newest = self._db.execute("SELECT epoch FROM epoch ORDER BY n DESC LIMIT 1").fetchall()
+        return [epoch for (epoch,) in newest] == self.epochs[:1]
 
     @property
     def locked(self) -> int:
