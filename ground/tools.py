@@ -116,7 +116,9 @@ def import_export(paths: Paths, file: Path, *, as_json: bool) -> None:
             ledger = Ledger(engine, segments, SegmentReader(paths.segments), clock)
             signer = Signer.load(paths.key)
             closing = Closing(ledger, signer, config.operator, clock, 0)
-            carried = take_export(file, config.operator, control.device_keys(), ledger, closing)
+            carried = take_export(
+                file, paths.state, config.operator, control.device_keys(), ledger, closing
+            )
         finally:
             segments.close()
             engine.dispose()

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from inspect import signature
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -139,30 +144,101 @@ def test_a_file_that_the_tail_did_not_sign_is_refused(
     assert sum(frame.kind == RECORD for frame in frames) > 20
 
 
+class Medium:
+    """A stick that answers what it likes, each time one reads it anew from somewhere."""
+
+    def __init__(self, answers: list[bytes]) -> None:
+        self.answers, self.asked, self._at = answers, Counter[int](), 0
+
+    def seek(self, at: int) -> None:
+        self._at = at
+
+    def read(self, size: int) -> bytes:
+        data = self.answers[min(self.asked[self._at], len(self.answers) - 1)]
+        self.asked[self._at] += 1
+        piece = data[self._at : self._at + size]
+        self._at += len(piece)
+        return piece
+
+
+def forged(file: Path) -> tuple[bytes, bytes]:
+    """The bytes of an export, and the same with other bytes in its first record, all CRCs right."""
+    with file.open("rb") as source:
+        frames = [frame for frame in Reader(source) if isinstance(frame, Frame)]
+    good = file.read_bytes()
+    first = next(frame for frame in frames if frame.kind == RECORD)
+    record = open_envelope(first.body)
+    fields = {name: getattr(record, name) for name in signature(seal).parameters}
+    changed = bytes(len(record.payload) - 1) + b"!"
+    _, body = seal(**fields | {"payload": changed})
+    out = BytesIO()
+    Writer(out).put(RECORD, body)
+    frame = out.getvalue()
+    return good, good[: first.offset] + frame + good[first.offset + len(frame) :]
+
+
 def test_a_medium_that_gives_other_bytes_the_second_time_adds_nothing(
+    site: Paths, flown: Aircraft, exported: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    """Once it was found good, it holds another record: what was found good is taken."""
+    found_good, (_, other) = carried.trusted, forged(exported)
+
+    def swap(*args: Any) -> Any:
+        found = found_good(*args)
+        exported.write_bytes(other)
+        return found
+
+    monkeypatch.setattr(carried, "trusted", swap)
+    imported(site, exported, capsys)
+    assert held_by_ledger(site) == held_aboard(flown.daemon._outbox)
+
+
+def test_what_is_hashed_and_what_is_taken_are_one_reading(
+    site: Paths, flown: Aircraft, exported: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    """A reader looks at a frame, then at its bytes for the hash: a medium may lie between."""
+    good, other = forged(exported)
+    media: list[Medium] = []
+
+    @contextmanager
+    def opened(handle: int, *_: object, **__: object) -> Iterator[Medium]:
+        os.close(handle)
+        media.append(Medium([other, good, other]))
+        yield media[-1]
+
+    monkeypatch.setattr(os, "fdopen", opened)
+    assert ground(["import", "--state", str(site.state), str(exported)]) == 74
+    monkeypatch.undo()
+    assert len(media) == 1 and set(media[0].asked.values()) == {1}, "it was read again"
+    assert f"{exported}: the bytes before the manifest are others" in capsys.readouterr().err
+    assert not held_by_ledger(site)
+
+
+def test_the_copy_goes_away_and_a_state_folder_without_room_is_said(
     site: Paths, exported: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Once it is found good, it is read again: then it holds another record, or none."""
-    with exported.open("rb") as file:
-        frames = [frame for frame in Reader(file) if isinstance(frame, Frame)]
-    record = open_envelope(next(frame.body for frame in frames if frame.kind == RECORD))
-    fields = {name: getattr(record, name) for name in signature(seal).parameters}
-    _, forged = seal(**fields | {"seq": record.seq + 7, "payload": b"forged"})
-    found_good, good = carried.trusted, exported.read_bytes()
-    for swapped in ([forged], []):
+    imported(site, exported, capsys)
+    before = {path.name for path in site.state.iterdir()}
+    imported(site, exported, capsys)
+    assert {path.name for path in site.state.iterdir()} == before
+    monkeypatch.setattr(carried, "SPARE_BYTES", 1 << 60)
+    assert ground(["import", "--state", str(site.state), str(exported)]) == 69
+    assert "no room for" in capsys.readouterr().err
 
-        def swap(path: Path, *rest: Any, bodies: list[bytes] = swapped) -> Any:
-            found = found_good(path, *rest)
-            with path.open("wb") as file:
-                for body in bodies:
-                    Writer(file).put(RECORD, body)
-            return found
 
-        exported.write_bytes(good)
-        monkeypatch.setattr(carried, "trusted", swap)
-        assert ground(["import", "--state", str(site.state), str(exported)]) == 74
-        assert "changed while it was read" in capsys.readouterr().err
-        assert not held_by_ledger(site)
+def test_what_is_no_file_or_too_long_is_not_copied(
+    site: Paths, exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", tmp_path, tmp_path / "nowhere"):
+        assert ground(["import", "--state", str(site.state), str(path)]) == 78
+        assert f"{path}: cannot read" in capsys.readouterr().err
+    monkeypatch.setattr(carried, "EXPORT_BYTES_MAX", 1000)
+    assert ground(["import", "--state", str(site.state), str(exported)]) == 65
+    assert "over the cap of 1000" in capsys.readouterr().err
 
 
 def test_a_tail_that_is_not_enrolled_and_a_running_ingest_are_said(
@@ -212,6 +288,6 @@ def test_a_file_full_of_faults_is_refused_at_the_first_ones(tmp_path: Path) -> N
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(carried, "Reader", Watched)
-        with pytest.raises(Corrupt, match="no frame begins here"):
-            carried.trusted(file, "OPX", {})
+        with file.open("rb") as hostile, pytest.raises(Corrupt, match="no frame begins here"):
+            carried.trusted(hostile, str(file), "OPX", {})
     assert len(read) < 20
