@@ -194,7 +194,8 @@ class Alert(msgspec.Struct, frozen=True, kw_only=True):
 class Drop(msgspec.Struct, frozen=True):
     """Records that retention evicted before the ground had them, and their payload hashes.
 
-    epoch: of the records, when it is not the one the drop record itself is in; else empty.
+    epoch: of the records, when it is not the one the drop record itself is in; else empty. sha256:
+    empty where several drop records were folded into one before the ground had them.
     """
 
     v: Octet

@@ -249,3 +249,17 @@ def test_a_joined_fold_names_what_was_dropped_only_in_one_range_a_run(
             assert drop.reason == SEVERAL or alone == {drop.reason}
     assert not [drop for drop in found if drop.sha256]
     assert store.DROP_SHARE < store.DROP_SHARE_MAX
+
+
+def test_reasons_in_turns_are_joined_when_nothing_else_helps(open_outbox: Open) -> None:
+    outbox = open_outbox(BYTES_MIN)
+    with outbox.transaction():
+        for seq in range(1100):
+            drop = Drop(DROP_VERSION, "kpi", seq, seq + 1, [b"h" * 32], ("one", "other")[seq % 2])
+            outbox.append("drop", encode(drop), schema="drop/1", flight="", t_event_ns=1,
+                          t_quality=1)  # fmt: skip
+        tried = [outbox._books.fold(0) for _ in range(4)]
+    assert tried == [False, False, False, True]
+    folded = [(d.stream, d.low, d.high, d.reason) for d in drops(outbox) if not d.sha256]
+    assert folded == [("kpi", 0, 1024, SEVERAL), ("drop", 0, 1024, FOLDED)]
+    assert not unnamed(outbox)
