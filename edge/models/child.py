@@ -57,6 +57,10 @@ class WorkerProcess:
     def close(self) -> None:
         self._closed = True
         os.close(self._pidfd)
+        # one that flooded was not read to its end: its pipes would stay open until collected
+        transport = getattr(self.process, "_transport", None)
+        if transport is not None:
+            transport.close()
 
 
 def ending(status: int) -> str:
