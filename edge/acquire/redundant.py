@@ -12,6 +12,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from edge.acquire.middle import middle_two
 from edge.acquire.reading import Readings
 from edge.acquire.table import SignalTable
 from shared.quality import Quality, Reason, code
@@ -79,9 +80,7 @@ def _apart(
 ) -> npt.NDArray[np.bool_]:
     """Which samples are farther than `tolerance` from the others. said: [n, members], own [n]."""
     count = np.isfinite(said).sum(axis=1)
-    ordered = np.sort(said, axis=1)  # NaN last
-    low = np.take_along_axis(ordered, np.maximum((count - 1) // 2, 0)[:, None], 1)[:, 0]
-    high = np.take_along_axis(ordered, np.minimum(count // 2, said.shape[1] - 1)[:, None], 1)[:, 0]
+    low, high = middle_two(said)
     pair = count == 2
     # of two the distance between them counts, of more the distance to the median
     distance = np.where(pair, high - low, np.abs(own - (low + high) / 2))

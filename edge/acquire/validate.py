@@ -18,6 +18,7 @@ from contextlib import nullcontext
 import numpy as np
 import numpy.typing as npt
 
+from edge.acquire.middle import middle_two
 from edge.acquire.reading import Readings
 from shared.quality import Quality, Reason, code
 from shared.signals import (
@@ -214,14 +215,9 @@ def _width(span: Values) -> Values:
 
 
 def _median(windows: Values) -> Values:
-    """Median along the last axis of what is a number; NaN of nothing. nanmedian is 20 times
-    slower on windows this short."""
-    ordered = np.sort(windows, axis=-1)  # NaN last
-    count = np.isfinite(windows).sum(axis=-1)
-    lower = np.maximum((count - 1) // 2, 0)[..., None]
-    upper = np.minimum(count // 2, windows.shape[-1] - 1)[..., None]
-    both = np.take_along_axis(ordered, lower, -1) + np.take_along_axis(ordered, upper, -1)
-    half: Values = both[..., 0] / 2
+    """Median along the last axis of what is a number; NaN of nothing."""
+    lower, upper = middle_two(windows)
+    half: Values = (lower + upper) / 2
     return half
 
 
