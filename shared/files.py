@@ -9,7 +9,10 @@ else put there, nor what a link there points to.
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
+
+from shared.errors import Unreachable
 
 
 def write_durably(path: Path, data: bytes, *, private: bool = False) -> None:
@@ -30,6 +33,15 @@ def open_new(path: Path, mode: int) -> int:
     """A descriptor of a new file at `path`; what was there before, a link for example, is removed."""
     path.unlink(missing_ok=True)
     return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode)
+
+
+def need_room(folder: Path, need_bytes: int, what: str, remedy: str) -> None:
+    """Unreachable unless so much is free at `folder`. what: `needed for …`, after the figure."""
+    free_bytes = shutil.disk_usage(folder).free
+    if free_bytes < need_bytes:
+        raise Unreachable(
+            f"{free_bytes / 1e6:.0f} MB free, {need_bytes / 1e6:.0f} MB {what}", str(folder), remedy
+        )
 
 
 def sync_folder(folder: Path) -> None:

@@ -26,6 +26,7 @@ from edge.outbox.keyring import Keyring
 from edge.outbox.sealing import Sealing
 from edge.outbox.streams import Streams
 from shared.errors import Corrupt, Rejected, TailTwinError, Unreachable
+from shared.files import need_room
 from shared.sync.sender import Held
 
 ATTEMPTS_MAX = 20  # the recorder begins its WAL anew about once a minute; copying takes seconds
@@ -74,12 +75,8 @@ def _header(wal: Path) -> bytes:
 
 def _check_room(path: Path, wal: Path, folder: Path) -> None:
     need = path.stat().st_size + (wal.stat().st_size if wal.exists() else 0) + SPARE_BYTES
-    free = shutil.disk_usage(folder).free
-    if free < need:
-        raise Unreachable(
-            f"{free / 1e6:.0f} MB free, {need / 1e6:.0f} MB needed for the copy that is read",
-            str(folder), "make room, or name another folder with --scratch",
-        )  # fmt: skip
+    need_room(folder, need, "needed for the copy that is read",
+              "make room, or name another folder with --scratch")  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +20,7 @@ from shared import export
 from shared.envelope import open_envelope
 from shared.errors import Corrupt, Rejected, Unreachable
 from shared.export import ExportHeader, ExportManifest, ExportStream, JournalEntry, Writer
-from shared.files import open_new, sync_folder
+from shared.files import need_room, open_new, sync_folder
 from shared.identity import Signer
 from shared.messages import encode
 
@@ -96,12 +95,8 @@ def write_export(
 
 def _check_room(copy: StoreCopy, folder: Path) -> None:
     need = copy.path.stat().st_size + SPARE_BYTES
-    free = shutil.disk_usage(folder).free
-    if free < need:
-        raise Unreachable(
-            f"{free / 1e6:.0f} MB free, up to {need / 1e6:.0f} MB needed", str(folder),
-            "make room, or take less with --since, --flight or --unsafe-only",
-        )  # fmt: skip
+    need_room(folder, need, "needed at most",
+              "make room, or take less with --since, --flight or --unsafe-only")  # fmt: skip
 
 
 def _fill(
