@@ -34,6 +34,7 @@ from edge.flight.phase import Confidence, PhaseMachine, PhaseState
 from edge.governing import Governing
 from edge.governor import Action, Step, bulk_factor
 from edge.health import Status, StatusFile
+from edge.heap import give_back
 from edge.kpi import KpiCollector
 from edge.link.sender import LinkRunner
 from edge.logbook import Logbook, Now
@@ -279,6 +280,8 @@ class Daemon:
         self._periods.close(transition, self._bundles)
         self._turning = None
         self._link.kick()
+        gc.collect()  # the aircraft stands or has just left its stand: the moment for both
+        give_back()
 
     # -- models and alerts
 

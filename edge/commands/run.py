@@ -22,6 +22,9 @@ def add(commands: Commands) -> None:
 
 
 def _run(args: argparse.Namespace) -> int:
+    from edge.heap import settle
+
+    settle()  # before anything starts a thread or allocates much
     from edge.config import load_settings
     from edge.daemon import run
     from edge.notify import Notifier
