@@ -29,9 +29,9 @@ import onnxruntime
 
 from edge.models.host import HostTimes, ModelHost
 from edge.models.session import FusedSession
-from hil.fit.build import build_bundle, pack_declared
 from shared.behaviour.linear import StateSpace
 from shared.bundle import Bundle, BundleFiles, Output, parse_bundle, states_of, unpack
+from shared.bundlefile import build_bundle, pack_declared
 from shared.profile import ModelBounds
 
 MODELS = Path(__file__).resolve().parent.parent / "firmware_profiles" / "models"

@@ -13,12 +13,12 @@ from typing import Final
 
 import msgspec
 
-from hil.fit.build import build_bundle, pack_declared
 from hil.processes import Child, program, run_once
 from hil.rig import Rig, find_declaration, profile_text
 from hil.scenario import load_scenario
 from shared.behaviour.kinds import LookupTable
 from shared.bundle import Bundle, parse_bundle
+from shared.bundlefile import build_bundle, pack_declared
 from shared.signals import SignalSet
 
 ROMS: Final = 20

@@ -9,10 +9,10 @@ from pathlib import Path
 import msgspec
 
 from hil.fit.baseline import fit_baseline
-from hil.fit.build import build_bundle, pretty
 from hil.fit.recipe import load_recipe
 from hil.plant.flight import Flight
 from hil.plant.fly import fly
+from shared.bundlefile import build_bundle, pretty
 from shared.errors import Rejected, TailTwinError
 from shared.signals import load_signal_set
 

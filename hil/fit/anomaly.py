@@ -28,7 +28,6 @@ import numpy as np
 
 from hil.fit.anomaly_recipe import AnomalyRecipe, load_anomaly_recipe
 from hil.fit.baseline import smoothed
-from hil.fit.build import pretty
 from hil.fit.network import Network, train
 from hil.fit.samples import Float64, Samples, resample
 from hil.plant.flight import Flight
@@ -53,6 +52,7 @@ from shared.bundle import (
     Requirements,
     Trained,
 )
+from shared.bundlefile import pretty
 from shared.errors import Rejected, TailTwinError
 from shared.signals import SignalSet, load_signal_set
 

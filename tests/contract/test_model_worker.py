@@ -26,7 +26,7 @@ from edge.models.frames import (
     reply,
 )
 from edge.models.worker import Worker, serve
-from hil.fit.build import pack_declared
+from shared.bundlefile import pack_declared
 from shared.profile import ModelBounds
 from tests.fakes.bundles import bundle, packed
 

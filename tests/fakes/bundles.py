@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from hil.fit.build import make_selftest, pack_declared
 from shared.behaviour.compile import compile_model
 from shared.behaviour.kinds import Axis, Column, Correction, Effect, LookupTable
 from shared.bundle import (
@@ -20,6 +19,7 @@ from shared.bundle import (
     SelfTest,
     Steady,
 )  # fmt: skip
+from shared.bundlefile import make_selftest, pack_declared
 
 INPUTS = (
     Input(name="n1", unit="%", valid=(20.0, 105.0)),

@@ -14,8 +14,6 @@ import pytest
 from edge.models.admission import admit_bytes, decide
 from edge.models.fuse import operator_sets
 from edge.models.session import FusedSession, together
-from hil.fit.build import build_bundle
-from hil.fit.trained import adopt, pack_trained
 from shared.bundle import (
     Applicability,
     Bundle,
@@ -29,7 +27,9 @@ from shared.bundle import (
     Trained,
     unpack,
 )
+from shared.bundlefile import build_bundle
 from shared.profile import ModelBounds
+from shared.trained import adopt, pack_trained
 
 FOLDER = Path(__file__).parents[1] / "corpus" / "benign"
 DECLARED = Path(__file__).parents[2] / "firmware_profiles" / "models"

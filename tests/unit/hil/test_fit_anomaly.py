@@ -21,16 +21,16 @@ from edge.models.session import FusedSession
 from edge.models.step import Binding
 from hil.fit.anomaly import Anomaly, features, fit_samples, scores
 from hil.fit.anomaly_recipe import load_anomaly_recipe
-from hil.fit.build import build_bundle
 from hil.fit.network import train
 from hil.fit.samples import Samples
-from hil.fit.trained import run_reference
 from shared.bundle import BundleFiles, unpack
+from shared.bundlefile import build_bundle
 from shared.errors import ConfigError, Rejected
 from shared.messages import Alert
 from shared.phases import Phase
 from shared.profile import ModelBounds
 from shared.signals import load_signal_set
+from shared.trained import run_reference
 
 MODELS = Path("firmware_profiles/models")
 RECIPE = load_anomaly_recipe(MODELS / "engine_anomaly_v1.toml")

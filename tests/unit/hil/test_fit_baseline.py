@@ -12,11 +12,11 @@ import pytest
 
 from hil.fit.__main__ import main
 from hil.fit.baseline import fit_baseline, predict, smoothed
-from hil.fit.build import build_bundle, pack_declared, pretty
 from hil.fit.recipe import Recipe, load_recipe
 from hil.fit.samples import Samples, resample
 from hil.plant.flight import Flight, Readings
 from shared.bundle import Bundle, Steady, parse_bundle, unpack
+from shared.bundlefile import build_bundle, pack_declared, pretty
 from shared.errors import ConfigError, Rejected
 from shared.profile import ModelBounds
 from shared.signals import SignalSet, load_signal_set

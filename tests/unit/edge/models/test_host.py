@@ -15,8 +15,8 @@ import msgspec
 import pytest
 
 from edge.models.host import HostTimes, ModelHost
-from hil.fit.build import pack_declared, reference
 from shared.bundle import pack
+from shared.bundlefile import pack_declared, reference
 from shared.profile import ModelBounds
 from tests.fakes.bundles import bundle, model_of, packed, selftest_of
 

@@ -9,10 +9,10 @@ import msgspec
 import pytest
 
 from edge.models.admission import STAGES, decide
-from hil.fit.build import pack_declared
 from shared.behaviour.declaration import load_declaration
 from shared.behaviour.model import KINDS, Model
 from shared.bundle import Bundle, Input, Instance, Output, parse_bundle, states_of
+from shared.bundlefile import pack_declared
 from shared.errors import Rejected
 from shared.profile import ModelBounds
 from tests.fakes import bundles

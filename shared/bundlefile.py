@@ -15,13 +15,13 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from hil.fit.trained import pack_trained
 from shared.behaviour.examine import examine
 from shared.behaviour.faults import refuse
 from shared.behaviour.model import run
 from shared.bundle import Bundle, SelfTest, Trained, filename, pack, parse_bundle
 from shared.errors import Rejected
 from shared.profile import ModelBounds
+from shared.trained import pack_trained
 
 SELFTEST_STEPS = 64
 TOLERANCE_LSB = 0.25  # float32 against float64; the worst seen is under 0.01 of a step

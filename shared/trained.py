@@ -23,7 +23,7 @@ from shared.bundle import Bundle, SelfTest, Trained, filename, pack, parse_bundl
 from shared.errors import Rejected
 
 STEPS = 32
-TOLERANCE_LSB = 0.25  # as hil/fit/build.py has it
+TOLERANCE_LSB = 0.25  # as shared/bundlefile.py has it
 
 
 def adopt(model: bytes, inputs: Sequence[str], outputs: Sequence[str], instances: int) -> bytes:
@@ -56,7 +56,7 @@ def adopt(model: bytes, inputs: Sequence[str], outputs: Sequence[str], instances
 def pack_trained(bundle: Bundle, model: bytes) -> tuple[str, bytes]:
     """(file name, bytes) of the bundle, its vectors made from the reference evaluation."""
     if not isinstance(bundle.behaviour, Trained):
-        raise Rejected("its behaviour is declared", bundle.name, "use hil.fit.build")
+        raise Rejected("its behaviour is declared", bundle.name, "use shared.bundlefile")
     bundle = parse_bundle(msgspec.json.encode(bundle), bundle.name)
     data = pack(bundle, model, selftest_of(bundle, model))
     return filename(bundle, hashlib.sha256(data).hexdigest()), data
