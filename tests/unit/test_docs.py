@@ -25,8 +25,8 @@ import ground.__main__ as ground_cli
 import hil.__main__ as hil_cli
 import signing.__main__ as sign_cli
 from edge.config import Enrolment, Profile, Tail
-from ground import tools
 from ground.api.server import make_app
+from ground.commands import init as ground_init
 from ground.config import GroundConfig, Paths, load_config
 from ground.twins.control import TailFile
 from hil.plant.replay import replay
@@ -286,7 +286,7 @@ def test_each_of_the_twelve_names_its_tests() -> None:
 
 def test_routes_are_those_of_the_api(tmp_path: Path) -> None:
     paths = Paths(tmp_path)
-    tools.init(paths, "OPX", 4222, 1883, 8080)
+    ground_init.make(paths, "OPX", 4222, 1883, 8080)
     app = make_app(paths, load_config(paths), None)
     table = ARCHITECTURE.read_text().partition("<!-- routes -->")[2].lstrip()
     said = {span for cells in rows(table) for span in SPAN.findall(cells[0])}
