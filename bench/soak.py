@@ -27,8 +27,8 @@ import psutil
 from rich.console import Console
 from rich.table import Table
 
-from hil.bench import CACHE
 from hil.groundapi import GroundApi
+from hil.leg import CACHE
 from hil.plant import flight as flights
 from hil.plant.fly import fly
 from hil.processes import Child

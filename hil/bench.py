@@ -13,72 +13,25 @@ import json
 import os
 import shutil
 import signal
-import sys
 import time
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from hil.groundapi import GroundApi
-from hil.plant import flight as flights
-from hil.plant.flight import Flight
-from hil.plant.fly import fly
-from hil.plant.mission import Degradation
-from hil.processes import Child
+from hil.leg import Leg, Playing, first_leg, save, second_leg
 from hil.rig import Rig
 from hil.runlog import Cut, Kill, RunLog, Sample
 from hil.scenario import Event, Scenario
 from hil.scorecard import Run, judge
-from hil.storm import Latency, latency, swing
+from hil.storm import Latency, latency
+from hil.turnaround import turn_around
 from hil.view import View
 from shared.errors import TailTwinError, Unreachable
-from shared.phases import Phase
 from shared.signals import SignalSet, load_signal_set
 
 LOOK_S = 0.25
 RESTART_S = 0.5  # wall; what a service manager would wait
 EDGE_READY_S, CLOSE_S = 20.0, 45.0
-CACHE = Path("var/cache")
-
-
-@dataclass(slots=True)
-class Playing:
-    """The player process and what it last said."""
-
-    child: Child
-    start_ns: int
-    rate: float
-    said: dict[str, Any] = field(default_factory=dict)
-    said_mono_s: float = 0.0
-    final: dict[str, Any] | None = None
-
-    async def read(self) -> None:
-        """Follow its lines until it ends."""
-        process = self.child.process
-        assert process is not None and process.stdout is not None
-        while line := await process.stdout.readline():
-            message = json.loads(line)
-            if "progress" in message:
-                self.said, self.said_mono_s = message["progress"], time.monotonic()
-            elif "final" in message:
-                self.final = message["final"]
-
-    def tell(self, **command: Any) -> None:
-        process = self.child.process
-        assert process is not None and process.stdin is not None
-        process.stdin.write(json.dumps(command).encode() + b"\n")
-
-    @property
-    def t_event_ns(self) -> int:
-        """Event time of the bus now."""
-        if not self.said:
-            return self.start_ns
-        ahead_s = (time.monotonic() - self.said_mono_s) * self.rate
-        return int(self.said["t_event_ns"] + (ahead_s * 1e9 if self.final is None else 0))
-
-    @property
-    def flight_s(self) -> float:
-        return (self.t_event_ns - self.start_ns) / 1e9
 
 
 class Bench:
@@ -90,7 +43,7 @@ class Bench:
         self.log = RunLog()
         self.rig.make_folder()
         self._signals: SignalSet = load_signal_set(self.rig.signal_set)
-        self._flight: Flight | None = None
+        self._legs: list[Leg] = []
         self._playing: Playing | None = None
         self._cpu: tuple[float, float] = (0.0, 0.0)
         self._cpu_percent = 0.0
@@ -105,59 +58,64 @@ class Bench:
             await self.prepare()
             await self.play()
             await self.settle()
+            if self._scenario.again is not None:
+                await self.turn_around()
+                await self.play()
+                await self.settle()
             return await self.score()
         finally:
             await self.stop()
 
     async def prepare(self) -> None:
         """Fly, provision, start everything, wait until the edge says it records."""
-        self._flight = await asyncio.to_thread(self._fly)
+        leg = await asyncio.to_thread(first_leg, self.rig, self._signals, self._view.note)
+        self._legs.append(leg)
         self._view.note("keys, signed repository, ground, identity, bundles")
         await self.rig.prepare()
-        flights.save(self._flight, self._folder / "flight.npz")
+        save(leg)
         await self.rig.edge.start()
         await self._edge_ready(boot_after=0)
         self._view.note("edge is ready; the flight begins")
 
-    async def play(self) -> None:
-        """Publish the flight and do to the aircraft what the scenario says."""
-        flight, scenario = self._flight, self._scenario
-        assert flight is not None
-        start_s = scenario.start_after_s
-        start_s += self._phase_s(scenario.start_phase) if scenario.start_phase else 0.0
-        until_s = min(flight.duration_s, self._end_s() + scenario.parked_s)
-        if scenario.play_s is not None:
-            until_s = start_s + scenario.play_s
-        command = [
-            sys.executable, "-P", "-m", "hil.bus.publish", "--flight", str(self._folder / "flight.npz"),
-            "--signals", str(self.rig.signal_set), "--port", str(self.rig.bus_port),
-            "--rate", str(scenario.rate), "--start-s", str(start_s), "--until-s", str(until_s),
-        ]  # fmt: skip
-        if scenario.storm:
-            groups = {self._signals.position[name][0].name for name in scenario.storm}
-            command += ["--stamps", str(self._folder / "stamps.json"), "--stamp", *sorted(groups)]
-        self._view.flight_s = until_s
-        child = Child("player", command, self._folder / "logs" / "player.log")
-        await child.start(pipe=True)
-        self._playing = Playing(child, flight.start_ns, scenario.rate)
-        reading = asyncio.create_task(self._playing.read())
-        waiting = sorted(
-            ((self._phase_s(e.phase) + e.after_s, i, e) for i, e in enumerate(scenario.event)),
-            key=lambda item: item[:2],
+    async def turn_around(self) -> None:
+        """Between two flights: the ground explains the first, and signs what it learned of it."""
+        flown = await asyncio.to_thread(
+            second_leg, self.rig, self._signals, self._legs[0], self._view.note
         )
+        save(flown)
+        api = GroundApi(self.rig.ground_url, self._scenario.tail.tail)
+        try:
+            await turn_around(self.rig, api, self._note)
+        finally:
+            await api.close()
+        self._legs.append(flown)
+        boot = self.rig.status().get("boot", 0)
+        await self.rig.edge.start()
+        await self._edge_ready(boot_after=boot)
+        self._note("edge is ready; the second flight begins")
+
+    async def play(self) -> None:
+        """Publish the newest leg and do to the aircraft what the scenario says."""
+        leg = self._legs[-1]
+        leg.first_sample = len(self.log.samples)
+        self._view.flight_s = leg.until_s
+        self._playing = await leg.play(self.rig, self._signals)
+        reading = asyncio.create_task(self._playing.read())
+        waiting = leg.due()
         self.rig.edge.sample()
         cpu_s, wall_s = self.rig.edge.cpu_s, time.monotonic()
         while not reading.done():
             while waiting and self._playing.said and self._playing.flight_s >= waiting[0][0]:
-                self._spawn(self._do(waiting.pop(0)[2]))
+                self._spawn(self._do(waiting.pop(0)[1]))
             self._look()
             await asyncio.sleep(LOOK_S)
         await reading
-        self.log.cpu_s = self.rig.edge.cpu_s - cpu_s
-        self.log.played_wall_s = time.monotonic() - wall_s
+        self.log.cpu_s = (self.log.cpu_s or 0.0) + self.rig.edge.cpu_s - cpu_s
+        self.log.played_wall_s = (self.log.played_wall_s or 0.0) + time.monotonic() - wall_s
         await asyncio.gather(*self._tasks)
         if self._playing.final is None:
-            raise Unreachable("the player ended early", str(child.log), "read its log")
+            log = str(self._playing.child.log)
+            raise Unreachable("the player ended early", log, "read its log")
         self._note(f"flight over: {self._playing.final['total']:,} readings published")
 
     async def settle(self) -> None:
@@ -178,10 +136,9 @@ class Bench:
 
     async def score(self) -> dict[str, Any]:
         """Compare, judge, write report.json and report.html."""
-        assert self._flight is not None and self._playing is not None
         run = Run(
-            self._scenario, self.rig, self._flight, self._signals, self._playing.final or {},
-            self.log, self._storage_peak, self._folder, self._latency(),
+            self._scenario, self.rig, self._legs, self._signals, self.log, self._storage_peak,
+            self._folder, self._latency(),
         )  # fmt: skip
         api = GroundApi(self.rig.ground_url, self._scenario.tail.tail)
         try:
@@ -322,42 +279,9 @@ class Bench:
         self.log.notes.append(text)
         self._view.note(text)
 
-    def _fly(self) -> Flight:
-        scenario = self._scenario
-        lost = None
-        if scenario.degradation is not None:
-            lost = Degradation(**degradation_arguments(scenario))
-        esns = [engine.esn for engine in scenario.tail.engines]
-        flown = fly(
-            scenario.mission, scenario.seed, self._signals, esns=(esns[0], esns[1]),
-            degradation=lost, cache_dir=CACHE, say=self._view.note,
-        )  # fmt: skip
-        swing(flown, self._signals, scenario.storm)
-        return flown
-
-    def _phase_s(self, phase: Phase) -> float:
-        assert self._flight is not None
-        for t_ns, name in self._flight.meta["phases"]:
-            if name == phase:
-                return float((t_ns - self._flight.start_ns) / 1e9)
-        raise Unreachable(f"the flight has no phase {phase}", self._scenario.name, "name another")
-
-    def _end_s(self) -> float:
-        assert self._flight is not None
-        return float((self._flight.meta["oooi_ns"]["in"] - self._flight.start_ns) / 1e9)
-
     def _spawn(self, work: Any) -> None:
         task = asyncio.create_task(work)
         self._tasks.add(task)
-
-
-def degradation_arguments(scenario: Scenario) -> dict[str, Any]:
-    """The scenario's degradation in the plant's words."""
-    lost = scenario.degradation
-    assert lost is not None
-    return {"engine": lost.engine, "points": lost.points, "after_s": lost.after_s,
-            "phase": lost.phase.value,
-            "ramp_s": lost.ramp_s}  # fmt: skip
 
 
 def _folder_bytes(folder: Path) -> int:

@@ -9,12 +9,14 @@ import json
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
+from hil.figure import EngineSeries, Pictures
 from hil.groundapi import GroundApi, to_ns
-from hil.report import EngineSeries, Pictures
 from hil.rig import find_declaration
 from shared.errors import Unreachable
 
 if TYPE_CHECKING:
+    from hil.leg import Leg
+    from hil.plant.flight import Flight
     from hil.scorecard import Answers, Run
 
 POINTS = 1500
@@ -22,37 +24,89 @@ ALERTS_DRAWN_MAX = 20
 EGT = "egt"  # outputs of the ROM whose name begins so are drawn
 
 
-async def picture(run: Run, answers: Answers, api: GroundApi) -> Pictures:
-    """Everything that is drawn. A signal that the ground does not give stays empty."""
-    log = run.log
-    start_ns = log.samples[0].t_event_ns if log.samples else run.flight.start_ns
-    pictures = Pictures(t0_ns=run.flight.start_ns)
-    span = {"start": start_ns, "end": run.flight.end_ns, "points": POINTS}
+async def picture(run: Run, answers: Answers, api: GroundApi, leg: Leg) -> Pictures:
+    """Everything that is drawn of one flight. A signal that the ground does not give stays empty."""
+    log, flight = run.log, leg.flight
+    later = [x.first_sample for x in run.legs if x.first_sample > leg.first_sample]
+    samples = log.samples[leg.first_sample : later[0] if later else None]
+    start_ns = samples[0].t_event_ns if samples else flight.start_ns
+    pictures = Pictures(name=_name(answers, leg), t0_ns=flight.start_ns)
+    span = {"start": start_ns, "end": flight.end_ns, "points": POINTS}
+
+    def within(t_ns: int) -> bool:
+        return flight.start_ns <= t_ns <= flight.end_ns
+
     pictures.t_altitude_ns, pictures.altitude_ft = await _series(
         api, run.signals.roles.get("altitude_ft", ""), span
     )
-    samples = [s for s in log.samples if s.alive]
-    pictures.phases = [(s.t_event_ns, s.phase) for s in _changes(samples, "phase")]
+    alive = [s for s in samples if s.alive]
+    pictures.phases = [(s.t_event_ns, s.phase) for s in _changes(alive, "phase")]
     pictures.gate = [
         (s.t_event_ns, s.gate_open, "<br>".join(s.gate_reasons))
-        for s in _changes(samples, "gate_reasons")
+        for s in _changes(alive, "gate_reasons")
     ]
-    pictures.cuts = [(c.start_event_ns, c.end_event_ns or span["end"], c.link) for c in log.cuts]
-    pictures.downs = [(k.t_event_ns, k.back_event_ns or span["end"]) for k in log.kills]
-    pictures.t_outbox_ns = [s.t_event_ns for s in samples]
-    pictures.unsafe_records = [s.unsafe_records for s in samples]
-    pictures.oldest_unsafe_s = [s.oldest_unsafe_s for s in samples]
+    pictures.cuts = [
+        (c.start_event_ns, c.end_event_ns or flight.end_ns, c.link)
+        for c in log.cuts if within(c.start_event_ns)
+    ]  # fmt: skip
+    pictures.downs = [
+        (k.t_event_ns, k.back_event_ns or flight.end_ns) for k in log.kills if within(k.t_event_ns)
+    ]
+    pictures.t_outbox_ns = [s.t_event_ns for s in alive]
+    pictures.unsafe_records = [s.unsafe_records for s in alive]
+    pictures.oldest_unsafe_s = [s.oldest_unsafe_s for s in alive]
     pictures.updates = [
         (to_ns(u["t"]), u["subject"].rpartition("/")[2], u["decision"], "<br>".join(u["reasons"]))
         for u in answers.updates
-        if to_ns(u["t"]) >= pictures.t0_ns  # before the first reading there is no event time
+        if within(to_ns(u["t"]))  # before the first reading there is no event time
     ]
     onsets = answers.alerts[-ALERTS_DRAWN_MAX:]  # newest first: the earliest are drawn
-    pictures.alerts = [(to_ns(a["onset"]), f"{a['name']} {a['esn']}") for a in onsets]
-    pictures.onset_k = _onset_k(run)
+    pictures.alerts = [
+        (to_ns(a["onset"]), f"{a['name']} {a['esn']}") for a in onsets if within(to_ns(a["onset"]))
+    ]
+    pictures.onset_k = _onset_k(run) if leg is run.legs[0] else None
     for engine in run.scenario.tail.engines:
-        pictures.engines.append(await _engine(run, answers, api, engine.position, engine.esn, span))
+        drawn = await _engine(run, answers, api, engine.position, engine.esn, span)
+        _explain(drawn, answers.reconciliations.get(pictures.name), flight, engine.position)
+        pictures.engines.append(drawn)
     return pictures
+
+
+def _name(answers: Answers, leg: Leg) -> str:
+    """The id that the flight has on the ground; empty when it has none."""
+    for period in answers.periods:
+        opened_ns = to_ns(period["opened"])
+        if period["kind"] == "flight" and leg.flight.start_ns <= opened_ns <= leg.flight.end_ns:
+            return str(period["flight"])
+    return ""
+
+
+def _explain(
+    drawn: EngineSeries, said: dict[str, Any] | None, flight: Flight, position: int
+) -> None:
+    """Full fidelity, model error and health of one engine, and the plant's truth beside it."""
+    for series in (said or {}).get("series", []):
+        if series["esn"] != drawn.esn:
+            continue
+        columns = series["columns"]
+        if series["name"] == EGT:
+            drawn.t_full_ns, drawn.full = series["t_ns"], columns["full"]
+            edge = columns.get("edge") or [None] * len(drawn.full)
+            drawn.error = [
+                None if a is None or b is None else a - b
+                for a, b in zip(edge, drawn.full, strict=True)
+            ]
+        elif series["name"] == "health":
+            drawn.t_health_ns, drawn.subject = series["t_ns"], series["subject"]
+            drawn.health = columns["estimate"]
+            drawn.health_low, drawn.health_high = columns["low"], columns["high"]
+    lost, onset_ns = flight.meta["degradation"], flight.meta["onset_ns"]
+    if drawn.t_health_ns and lost and lost["engine"] == position and onset_ns:
+        full_ns = onset_ns + round(lost["ramp_s"] * 1e9)
+        corners = [(drawn.t_health_ns[0], 0.0), (onset_ns, 0.0), (full_ns, -lost["percent"]),
+                   (drawn.t_health_ns[-1], -lost["percent"])]  # fmt: skip
+        first_ns = drawn.t_health_ns[0]
+        drawn.truth = [c for i, c in enumerate(corners) if i > 1 or onset_ns > first_ns]
 
 
 def _onset_k(run: Run) -> float | None:
@@ -70,6 +124,8 @@ async def _engine(
         drawn.t_measured_ns, drawn.measured = await _series(api, name, span)
     for kpi in sorted(answers.kpis, key=lambda k: to_ns(k["t0"])):
         t0_ns = to_ns(kpi["t0"])
+        if not span["start"] <= t0_ns <= span["end"]:
+            continue
         for series in kpi["series"]:
             if series["esn"] != esn or not series["name"].startswith(EGT):
                 continue

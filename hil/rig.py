@@ -18,13 +18,15 @@ from typing import Any, TextIO
 from hil.bus.broker import broker_command
 from hil.processes import Child, free_port, program, run_once
 from hil.proxy import LinkEmulator
-from hil.scenario import Scenario
+from hil.scenario import CALIBRATED, Scenario
 from hil.storm import with_limits
 from shared.errors import ConfigError
 from shared.signals import load_signal_set
 
 PROFILES = Path(__file__).resolve().parent.parent / "firmware_profiles"
 MODELS = PROFILES / "models"
+ENGINES = PROFILES / "engines"
+"""Baselines of engines as their maker or shop hands them over with the engine."""
 MARKER = ".tailtwin-run"
 
 
@@ -136,7 +138,8 @@ class Rig:
 
     def bundle_names(self) -> list[str]:
         """Those of the first set and those that are offered, each once."""
-        offered = [event.bundle for event in self.scenario.event if event.bundle]
+        events = self.scenario.event + (self.scenario.again.event if self.scenario.again else ())
+        offered = [e.bundle for e in events if e.bundle and e.bundle != CALIBRATED]
         return list(dict.fromkeys([self.scenario.bundle, *self.scenario.beside, *offered]))
 
     async def edge_once(self, command: str, *rest: str) -> str:
@@ -197,6 +200,14 @@ class Rig:
             "--out", str(enrolment), log=self.log,
         )  # fmt: skip
         await self.edge_once("enroll", "--file", str(enrolment))
+        for engine in self.scenario.tail.engines:
+            baseline = ENGINES / f"{engine.esn}.json"
+            if baseline.exists():
+                await run_once(
+                    ground, "baseline", "approve", *state, "--esn", engine.esn, "--event",
+                    "installation", "--file", str(baseline), "--by", "bench", "--reason",
+                    "delivered with the engine", log=self.log,
+                )  # fmt: skip
         cap = self.scenario.air_bytes_per_s
         self.air = LinkEmulator("air", mqtt_port, cap)
         self.stand = LinkEmulator("stand", nats_port)

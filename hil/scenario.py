@@ -17,6 +17,8 @@ from shared.settings import load_settings_file
 from shared.topics import check_identifier
 
 SCENARIOS = Path(__file__).parent / "scenarios"
+CALIBRATED = "calibrated"
+"""The bundle that the ground made of the first flight, in the events of the second."""
 
 
 class _Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -66,6 +68,25 @@ class Tail(_Strict, frozen=True, kw_only=True):
     engines: tuple[Engine, ...]
 
 
+class Again(_Strict, frozen=True, kw_only=True):
+    """A second flight of the same tail, after the ground has reconciled the first.
+
+    Its events may `offer` the bundle CALIBRATED: what the ground made of the first flight.
+    """
+
+    seed: int
+    mission: str = ""
+    """Empty: that of the first flight."""
+    after_s: float = 5400.0
+    """Event time from the end of the first recording to the start of this one."""
+    parked_s: float = 300.0
+    """Flight seconds on the stand, powered, before the engines start."""
+    calibrate: str = ""
+    """Name of the model that the ground calibrates in between; empty: none."""
+    degradation: Degradation | None = None
+    event: tuple[Event, ...] = ()
+
+
 class Expect(_Strict, frozen=True, kw_only=True):
     """What must come true for exit code 0, beyond the checks that every run has."""
 
@@ -79,6 +100,10 @@ class Expect(_Strict, frozen=True, kw_only=True):
     """Recorder outages that must be named, at most and at least."""
     flights: int = 1
     """Flights that must be closed; 0 for a run that ends in the air, which has no flight file."""
+    verdicts: dict[str, str] = {}
+    """ESN to the verdict that the ground must reach on each flight."""
+    model_error_ratio_min: float | None = None
+    """The model error of the first flight over that of the second, at least."""
 
 
 class Scenario(_Strict, frozen=True, kw_only=True):
@@ -107,6 +132,7 @@ class Scenario(_Strict, frozen=True, kw_only=True):
     """Signals that swing over an alert limit at every other reading, to measure alert latency."""
     degradation: Degradation | None = None
     event: tuple[Event, ...] = ()
+    again: Again | None = None
     expect: Expect = Expect()
 
 
@@ -125,9 +151,20 @@ def load_scenario(path: Path) -> Scenario:
     check_identifier(scenario.name, f"{path}: name")
     if not 0.1 <= scenario.rate <= 100:
         raise ConfigError("out of range", f"{path}: rate", "0.1 to 100")
-    for i, event in enumerate(scenario.event):
-        if event.action == "cut" and event.for_s <= 0:
-            raise ConfigError("a cut needs its length", f"{path}: event[{i}].for_s", "above 0")
-        if event.action == "offer" and not event.bundle:
-            raise ConfigError("an offer needs a bundle", f"{path}: event[{i}].bundle", "name one")
+    _check_events(scenario.event, f"{path}: event", may_be_calibrated=False)
+    if scenario.again is not None:
+        made = bool(scenario.again.calibrate)
+        _check_events(scenario.again.event, f"{path}: again.event", may_be_calibrated=made)
     return scenario
+
+
+def _check_events(events: tuple[Event, ...], where: str, *, may_be_calibrated: bool) -> None:
+    for i, event in enumerate(events):
+        if event.action == "cut" and event.for_s <= 0:
+            raise ConfigError("a cut needs its length", f"{where}[{i}].for_s", "above 0")
+        if event.action == "offer" and not event.bundle:
+            raise ConfigError("an offer needs a bundle", f"{where}[{i}].bundle", "name one")
+        if event.bundle == CALIBRATED and not may_be_calibrated:
+            raise ConfigError(
+                "nothing is calibrated before this", f"{where}[{i}].bundle", "set again.calibrate"
+            )

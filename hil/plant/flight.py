@@ -11,7 +11,7 @@ import io
 import json
 import os
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -136,21 +136,32 @@ def load(path: Path) -> Flight:
     return Flight(head["set_sha256"], groups, head["meta"])
 
 
-def write_truth(
-    path: Path,
-    flight: Flight,
-    signal_set: SignalSet,
-    published: Mapping[str, tuple[int, int]] | Mapping[str, int],
-) -> int:
-    """Write `truth.npz` of the readings published; returns the number of samples in it.
+Published = Mapping[str, tuple[int, int]] | Mapping[str, int]
+"""Per group the half-open range of readings that were published, or just how many from the first."""
 
-    published: per group the half-open range of readings, or just how many from the first.
+
+def write_truth(path: Path, signal_set: SignalSet, legs: Sequence[tuple[Flight, Published]]) -> int:
+    """Write `truth.npz` of the readings published, over all flights; returns how many samples.
+
     A sample without data is a sample: raw 0, `status` 1. `raw` of an f64 signal is the bit
     pattern of the float, so that the file stays exact.
     """
-    flight.check(signal_set)
-    names = [s.name for g in signal_set.groups for s in g.signal]
     columns: dict[str, list[npt.NDArray[Any]]] = {"signal": [], "t_ns": [], "raw": [], "status": []}
+    for flight, published in legs:
+        flight.check(signal_set)
+        _append_published(columns, flight, signal_set, published)
+    arrays = {name: np.concatenate(parts) for name, parts in columns.items()}
+    arrays["names"] = np.array([s.name for g in signal_set.groups for s in g.signal])
+    _write_npz(path, arrays)
+    return len(arrays["t_ns"])
+
+
+def _append_published(
+    columns: dict[str, list[npt.NDArray[Any]]],
+    flight: Flight,
+    signal_set: SignalSet,
+    published: Published,
+) -> None:
     index = 0
     for group in signal_set.groups:
         span = published.get(group.name, 0)
@@ -166,10 +177,6 @@ def write_truth(
             columns["raw"].append(raw)
             columns["status"].append(r.status[first:last, k])
             index += 1
-    arrays = {name: np.concatenate(parts) for name, parts in columns.items()}
-    arrays["names"] = np.array(names)
-    _write_npz(path, arrays)
-    return len(arrays["t_ns"])
 
 
 def _write_npz(path: Path, arrays: Mapping[str, npt.NDArray[Any]]) -> None:

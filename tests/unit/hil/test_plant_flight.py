@@ -196,7 +196,7 @@ def test_the_cache_answers_only_for_the_same_inputs(signal_set: SignalSet, tmp_p
 def test_truth_holds_exactly_what_was_published(
     hop: Flight, signal_set: SignalSet, tmp_path: Path
 ) -> None:
-    samples = write_truth(tmp_path / "truth.npz", hop, signal_set, {"air": 20, "fuel": (5, 8)})
+    samples = write_truth(tmp_path / "truth.npz", signal_set, [(hop, {"air": 20, "fuel": (5, 8)})])
     with np.load(tmp_path / "truth.npz", allow_pickle=False) as t:
         assert samples == len(t["t_ns"]) == 20 * 9 + 3 * 4
         names = t["names"][t["signal"]]

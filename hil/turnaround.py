@@ -1,0 +1,68 @@
+"""Between two flights: the ground explains the first one, and what it learned is signed.
+
+In: a rig whose aircraft stands, its ground up. Out: notes, and the bundle that the ground
+calibrated, published under CALIBRATED.
+Always holds: the bench only calls the commands that a person would; it signs what the request
+says, and hands the ground no truth of the plant.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Callable
+from typing import Any
+
+from hil.groundapi import GroundApi
+from hil.processes import program, run_once
+from hil.rig import Rig
+from hil.scenario import CALIBRATED
+from shared.errors import Unreachable
+
+RECONCILE_S = 120.0  # wall; a demo flight takes a few seconds on an idle machine
+POLL_S = 0.5
+
+
+async def turn_around(rig: Rig, api: GroundApi, note: Callable[[str], None]) -> None:
+    """Wait for every flight to be reconciled, calibrate, sign."""
+    again = rig.scenario.again
+    assert again is not None
+    for period in (await api.twin("flights", limit=1000))["items"]:
+        if period["kind"] == "flight" and period["state"] != "open":
+            for engine in (await reconciliation(api, period["flight"]))["engines"]:
+                said = engine["verdict"]["text"]
+                note(f"{period['flight']}, engine {engine['position']}: {said}")
+    if again.calibrate:
+        await _calibrate(rig, again.calibrate, note)
+
+
+async def reconciliation(
+    api: GroundApi, flight: str, timeout_s: float = RECONCILE_S
+) -> dict[str, Any]:
+    """What the ground made of a flight; Unreachable when it is not there in time."""
+    deadline_s = time.monotonic() + timeout_s
+    while True:
+        try:
+            return await api.flight(flight, "reconciliation")
+        except Unreachable:
+            if time.monotonic() > deadline_s:
+                raise
+        await asyncio.sleep(POLL_S)
+
+
+async def _calibrate(rig: Rig, model: str, note: Callable[[str], None]) -> None:
+    """The ground reduces its full-fidelity model and asks for a signature; the signer signs."""
+    request = rig.folder / "request"
+    note(f"the ground calibrates {model}")
+    await run_once(
+        program("tailtwin-ground"), "calibrate", "--state", str(rig.ground_state), "--tail",
+        rig.scenario.tail.tail, "--model", model, "--out", str(request), log=rig.log,
+    )  # fmt: skip
+    said = await run_once(
+        program("tailtwin-sign"), "publish", "--repo", str(rig.repository), "--keys",
+        str(rig.folder / "keys"), "--request", str(request), "--json", log=rig.log,
+    )  # fmt: skip
+    (bundle,) = json.loads(said)["bundles"]
+    rig.targets[CALIBRATED] = bundle["target"]
+    note(f"signed: {bundle['target'].rpartition('/')[2]}")
