@@ -1,1 +1,1 @@
-"""Baselines: from healthy flights to a bundle. In: flights. Out: declarations and bundles."""
+"""Healthy flights as rows for the ground to fit, and the anomaly score trained on them."""

@@ -1,4 +1,4 @@
-"""`python -m hil.fit`: fit a baseline, or build the bundle of a declaration."""
+"""`python -m hil.fit`: pass-off rows of healthy engines, or the bundle of a declaration."""
 
 from __future__ import annotations
 
@@ -6,32 +6,33 @@ import argparse
 import sys
 from pathlib import Path
 
-import msgspec
-
-from hil.fit.baseline import fit_baseline
-from hil.fit.recipe import load_recipe
+from hil.fit.rows import flights_named, pass_off_rows
 from hil.plant.flight import Flight
-from hil.plant.fly import fly
-from shared.bundlefile import build_bundle, pretty
+from hil.plant.fly import ESNS, fly
+from shared.bundlefile import build_bundle
 from shared.errors import Rejected, TailTwinError
 from shared.signals import load_signal_set
+
+SIGNAL_SET = Path("firmware_profiles/signals/b737_bench.toml")
+PART_NUMBER = "CFM56-7B26"  # as the scenarios say
 
 
 def main(arguments: list[str]) -> int:
     """Exit code 0, or that of the error that was printed."""
     parser = argparse.ArgumentParser(prog="python -m hil.fit", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
-    fitting = commands.add_parser("fit", help="fly, fit and judge; writes a declaration")
-    fitting.add_argument("recipe", type=Path)
-    fitting.add_argument("--out", type=Path, required=True, help="the declaration, .json")
-    fitting.add_argument("--seeds", help="fit these seeds of mission full instead: 11,12,13")
-    fitting.add_argument("--cache", type=Path, help="folder where flights are kept")
+    rows = commands.add_parser("rows", help="fly healthy flights; writes ESN.npz for each engine")
+    rows.add_argument("flights", nargs="+", metavar="MISSION:SEED", help="as full:102")
+    rows.add_argument("--out", type=Path, required=True, help="folder")
+    rows.add_argument("--signals", type=Path, default=SIGNAL_SET, metavar="TOML")
+    rows.add_argument("--part-number", default=PART_NUMBER)
+    rows.add_argument("--cache", type=Path, help="folder where flights are kept")
     bundling = commands.add_parser("bundle", help="compile and pack; writes the bundle file")
     bundling.add_argument("declaration", type=Path)
     bundling.add_argument("--out", type=Path, required=True, help="folder")
     options = parser.parse_args(arguments)
     try:
-        run = _fit if options.command == "fit" else _bundle
+        run = _rows if options.command == "rows" else _bundle
         run(options)
     except TailTwinError as error:
         print(error, file=sys.stderr)
@@ -39,26 +40,21 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def _fit(options: argparse.Namespace) -> None:
-    recipe = load_recipe(options.recipe)
-    if options.seeds:
-        flights = tuple(f"full:{int(x)}" for x in options.seeds.split(","))
-        recipe = msgspec.structs.replace(recipe, flights=flights)
-    signals = load_signal_set(options.recipe.parent / recipe.signal_set)
-    esns = (recipe.engines["1"], recipe.engines["2"])
+def _rows(options: argparse.Namespace) -> None:
+    signals = load_signal_set(options.signals)
 
     def flight_of(name: str) -> Flight:
         mission, _, seed = name.partition(":")
         if not seed.isdigit():
-            raise Rejected(f"{name!r} is not mission:seed", str(options.recipe), "as in full:101")
-        return fly(mission, int(seed), signals, esns=esns, cache_dir=options.cache, say=print)
+            raise Rejected(f"{name!r} is not mission:seed", "flights", "as in full:101")
+        return fly(mission, int(seed), signals, cache_dir=options.cache, say=print)
 
-    bundle = fit_baseline(recipe, signals, flight_of)
-    options.out.write_bytes(pretty(bundle))
-    for name, value in bundle.model_card.figures.items():
-        print(f"{name} {value:g}")
-    for monitor in bundle.monitors:
-        print(f"{monitor.name}: onset {monitor.onset:g}, clear {monitor.clear:g}")
+    flights = flights_named(options.flights, flight_of)
+    options.out.mkdir(parents=True, exist_ok=True)
+    for position, esn in enumerate(ESNS, start=1):
+        path = options.out / f"{esn}.npz"
+        path.write_bytes(pass_off_rows(flights, signals, position, esn, options.part_number))
+        print(path)
 
 
 def _bundle(options: argparse.Namespace) -> None:

@@ -27,7 +27,6 @@ import msgspec
 import numpy as np
 
 from hil.fit.anomaly_recipe import AnomalyRecipe, load_anomaly_recipe
-from hil.fit.baseline import smoothed
 from hil.fit.network import Network, train
 from hil.fit.samples import Float64, Samples, resample
 from hil.plant.flight import Flight
@@ -40,6 +39,7 @@ from shared.behaviour.formulas import (
     temperature_to_corrected,
     theta,
 )
+from shared.behaviour.monitoring import smoothed
 from shared.bundle import (
     Applicability,
     Bundle,

@@ -10,9 +10,22 @@ from pathlib import Path
 
 import msgspec
 
-from hil.fit.recipe import Card, InputRule
 from shared.bundle import Instance, Steady
 from shared.errors import ConfigError
+
+
+class InputRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """signal: `{position}` stands for the engine's. margin: added to the range that was flown."""
+
+    unit: str
+    signal: str
+    margin: float
+
+
+class Card(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    purpose: str
+    method: str
+    limits: str
 
 
 class Switched(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

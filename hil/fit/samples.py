@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from numpy.lib.stride_tricks import sliding_window_view
 
 from hil.plant.flight import Flight
+from shared.behaviour.monitoring import is_steady
 from shared.bundle import Steady
 from shared.signals import STATUS_NORMAL, SignalSet
 
@@ -31,11 +31,7 @@ class Samples:
 
     def is_steady(self, signal: str, steady: Steady, rate_hz: float) -> npt.NDArray[np.bool_]:
         """The rule of `shared.bundle.Steady`, row by row."""
-        rows = round(steady.hold_s * rate_hz) + 1
-        windows = sliding_window_view(self.columns[signal], rows)
-        moved = windows.max(axis=1) - windows.min(axis=1)  # NaN in a window gives NaN: not steady
-        calm = moved <= steady.rate_max_per_s * steady.hold_s
-        return np.concatenate((np.zeros(rows - 1, bool), calm))
+        return is_steady(self.columns[signal], steady, rate_hz)
 
 
 def resample(flight: Flight, signals: SignalSet, names: Iterable[str], rate_hz: float) -> Samples:

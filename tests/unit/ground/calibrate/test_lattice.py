@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.interpolate import RegularGridInterpolator
 
-from hil.fit.lattice import fit, weights
+from ground.calibrate.lattice import fit, weights
 from shared.behaviour.kinds import Axis
 
 AXES = (Axis("a", (0.0, 1.0, 3.0, 6.0)), Axis("b", (-1.0, 0.5, 2.0)))
