@@ -22,6 +22,7 @@ from typing import BinaryIO
 import msgspec
 import numpy as np
 
+from edge.heap import give_back, settle
 from edge.models.confine import confine, seal
 from edge.models.frames import (
     ALL_RATES,
@@ -78,6 +79,8 @@ class Worker:
             self._groups = _sessions(bundles)
         except Rejected as error:
             return Loaded(message.seq, f"{error.where or where}: {error.what}")
+        del bundles
+        give_back()  # graphs as text and their optimisation take more than what stays
         return Loaded(message.seq, "")
 
     def step(self, message: Step) -> Stepped:
@@ -147,6 +150,7 @@ def _files(source: BinaryIO, message: Load) -> list[bytes]:
 
 def main(arguments: list[str]) -> int:
     parent_pid, bounds = int(arguments[0]), msgspec.json.decode(arguments[1], type=ModelBounds)
+    settle()
     confine(parent_pid, bounds.worker_address_space_mb << 20, file_bytes=0)
     sink = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # a library that prints must not speak into the frames
