@@ -14,7 +14,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ground.flightreport import figures
-from ground.flightreport.document import (
+from ground.flightreport.figures import difference_unit, unit_text
+from ground.lake.records import iso
+from ground.paper.document import (
     Block,
     Document,
     Facts,
@@ -25,8 +27,6 @@ from ground.flightreport.document import (
     Tone,
     Verdict,
 )
-from ground.flightreport.figures import difference_unit, unit_text
-from ground.lake.records import iso
 from ground.reconcile.result import EngineResult, Kind, Onset, Reconciliation, Series
 from ground.twins.control import Twin
 from shared.messages import Closure, Gap, Manifest

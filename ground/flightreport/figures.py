@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from itertools import groupby
 
-from ground.charts.chart import Band, Chart, Level, Line, Mark, Span
+from ground.paper.chart import Band, Chart, Level, Line, Mark, Span
 from ground.reconcile.result import EngineResult, Onset, Reconciliation, Series
 
 NS = 1e9

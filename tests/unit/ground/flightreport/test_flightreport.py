@@ -6,9 +6,9 @@ import msgspec
 import pytest
 
 from ground.flightreport.contents import Sources, contents
-from ground.flightreport.document import Document, Heading, Paragraph, Table, Verdict
-from ground.flightreport.page import page
-from ground.flightreport.pdf import pdf
+from ground.paper.document import Document, Heading, Paragraph, Table, Verdict
+from ground.paper.page import page
+from ground.paper.pdf import pdf
 from tests.unit.ground.flightreport import samples
 
 

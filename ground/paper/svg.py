@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import html
 
-from ground.charts.chart import Chart, Polygon, Polyline, Shape, lay_out
+from ground.paper.chart import Chart, Polygon, Polyline, Shape, lay_out
 
 MM_PER_PT = 25.4 / 72
 

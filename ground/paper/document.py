@@ -1,4 +1,4 @@
-"""Document: what a printed report says, block by block, without a look.
+"""Document: what a printed paper says, block by block, without a look.
 
 In: nothing. Out: frozen blocks, which page.py makes HTML of and pdf.py a PDF: both say the same.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from ground.charts.chart import Chart
+from ground.paper.chart import Chart
 
 Tone = Literal["good", "watch", "bad", "unknown"]
 

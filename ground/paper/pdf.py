@@ -14,8 +14,8 @@ from typing import Final
 from fpdf import FPDF, FontFace
 from fpdf.enums import MethodReturnValue, TableBordersLayout, WrapMode
 
-from ground.charts.chart import Polygon, Polyline, Text, lay_out
-from ground.flightreport.document import (
+from ground.paper.chart import Polygon, Polyline, Text, lay_out
+from ground.paper.document import (
     Block,
     Document,
     Facts,

@@ -4,9 +4,9 @@ import math
 
 import pytest
 
-from ground.charts.chart import Band, Chart, Level, Line, Mark, Polygon, Polyline, Span, lay_out
-from ground.charts.svg import svg
-from ground.charts.ticks import nice_ticks, number, time_ticks
+from ground.paper.chart import Band, Chart, Level, Line, Mark, Polygon, Polyline, Span, lay_out
+from ground.paper.svg import svg
+from ground.paper.ticks import nice_ticks, number, time_ticks
 
 
 @pytest.mark.parametrize(

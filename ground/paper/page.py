@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import html
 
-from ground.charts.svg import svg
-from ground.flightreport.document import (
+from ground.paper.document import (
     Block,
     Document,
     Facts,
@@ -18,6 +17,7 @@ from ground.flightreport.document import (
     Table,
     Verdict,
 )
+from ground.paper.svg import svg
 
 WIDTH_MM = 180.0
 _PAGE = """<!doctype html>

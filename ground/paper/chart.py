@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from ground.charts.ticks import nice_ticks, number, time_ticks
+from ground.paper.ticks import nice_ticks, number, time_ticks
 
 INK, GREY, GRID = "#222222", "#666666", "#e3e3e3"
 LEFT, RIGHT, TOP, BOTTOM = 15.0, 3.0, 9.5, 8.0  # mm around the plot
