@@ -44,6 +44,17 @@ class IngestConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     """A flight that still misses records is closed when this long passed without a new one."""
 
 
+class WorkerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """How many workers there are, and how they try jobs."""
+
+    count: int = 1
+    ack_wait_s: float = 30.0
+    """A job whose worker is silent for so long is another's."""
+    attempts_max: int = 4
+    retry_wait_s: float = 10.0
+    """Before the second try of a job; four times as long before each further one."""
+
+
 class GroundConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """One ground: its operator, its ports, its bounds."""
 
@@ -52,6 +63,7 @@ class GroundConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     nats: NatsConfig
     http: HttpConfig
     ingest: IngestConfig = IngestConfig()
+    worker: WorkerConfig = WorkerConfig()
 
     @property
     def nats_url(self) -> str:
@@ -73,6 +85,7 @@ class Paths:
         self.ledger = state / "ledger.db"
         self.segments = state / "lake" / "segments"
         self.flights = state / "lake" / "flights"
+        self.blobs = state / "blobs"
         self.nats_config = state / "nats" / "nats.conf"
         self.nats_store = state / "nats" / "jetstream"
         self.run = state / "run"
@@ -120,6 +133,15 @@ def check_config(config: GroundConfig, where: str) -> None:
         ("settle_ms", ingest.settle_ms, 0, 600_000),
     ):
         need(low <= value <= high, f"{value} out of range", f"ingest.{key}", f"{low} to {high}")
+    worker = config.worker
+    for name, figure, least, most in (
+        ("count", worker.count, 1, 64),
+        ("ack_wait_s", worker.ack_wait_s, 1.0, 600.0),
+        ("attempts_max", worker.attempts_max, 1, 20),
+        ("retry_wait_s", worker.retry_wait_s, 0.1, 3600.0),
+    ):
+        need(least <= figure <= most, f"{figure} out of range", f"worker.{name}",
+             f"{least} to {most}")  # fmt: skip
 
 
 def need_identifier(text: str, where: str) -> None:

@@ -8,13 +8,16 @@ driver's.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pysqlite3
-from sqlalchemy import Engine, create_engine, event
+from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.exc import OperationalError
 
-from shared.errors import ConfigError
+from shared.errors import ConfigError, Unreachable
 
 SQLITE_VERSION_MIN = (3, 51, 3)
 BUSY_MS = 10_000
@@ -56,6 +59,17 @@ def open_reader(path: Path) -> Engine:
         connection.exec_driver_sql("begin")
 
     return engine
+
+
+@contextmanager
+def transaction(engine: Engine, where: str) -> Iterator[Connection]:
+    """All or nothing; Unreachable when others hold the file for BUSY_MS, or the disk is full."""
+    try:
+        with engine.begin() as db:
+            yield db
+    except OperationalError as error:
+        remedy = "try again; if it stays, see what else has the file open, and the free disk"
+        raise Unreachable(f"{error.orig}", where, remedy) from None
 
 
 def _engine(uri: str) -> Engine:
