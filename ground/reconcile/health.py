@@ -1,0 +1,200 @@
+"""Gas-path analysis: which change of health explains what was measured, and how well it is known.
+
+In: windows of ln(measured / baseline) of N2, EGT (K) and fuel flow at the measured N1, and their
+sensitivities. Out: the causes tried one by one, and the joint estimate of all parameters.
+Always holds: an uncertainty holds the noise of the sensors, the baseline's own error (which more
+rows do not average away), the lag of a moving engine and the error of the sensitivities.
+
+Method: A. J. Volponi, "Gas Turbine Engine Health Management: Past, Present, and Future Trends",
+J. Eng. Gas Turbines Power 136 (2014) 051201: weighted least squares with a prior (MAP) for many
+parameters from few sensors, single-fault hypotheses for isolation. Three measurements cannot
+tell ten parameters apart; the joint estimate says by `learned` what it knows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+from scipy.linalg import cho_factor, cho_solve
+
+from ground.reconcile.fidelity import OUTPUTS
+
+Float64 = npt.NDArray[np.float64]
+Int64 = npt.NDArray[np.int64]
+PARAMETERS = ("fan_eff", "fan_flow", "lpc_eff", "lpc_flow", "hpc_eff", "hpc_flow", "hpt_eff",
+              "hpt_flow", "lpt_eff", "lpt_flow")  # fmt: skip
+"""As ground.models.turbofan names them; fractions of nominal."""
+TEXTS = {"fan": "fan", "lpc": "booster", "hpc": "HPC", "hpt": "HPT", "lpt": "LPT",
+         "eff": "efficiency", "flow": "flow capacity"}  # fmt: skip
+
+# 1 sigma of a change between maintenance events, as a fraction of nominal: an assumption, wide
+# enough for what a shop calls worn (a few percent) and narrow enough to prefer a small cause.
+PRIOR = dict.fromkeys(PARAMETERS, 0.02)
+BIAS_PRIOR = {"n2": 0.003, "egt": 0.012, "ff": 0.02}
+"""1 sigma of a sensor that has gone off: 0.3 % N2, 10 K EGT, 2 % fuel flow (assumptions)."""
+SIGN = dict.fromkeys(PARAMETERS, -1) | {"hpt_flow": 0, "lpt_flow": 0}
+"""Wear lowers efficiencies and what compressors swallow; turbine nozzles erode or clog."""
+AMOUNT_MAX = 0.08  # of a change, 4 sigma; a greater one is no deterioration
+SENSITIVITY_SIGMA = 0.05
+"""Relative error of a sensitivity, per output: ours against pyCycle's (docs/reconciliation.md)."""
+MODEL_FLOOR = {"n2": 0.0005, "egt": 0.001, "ff": 0.002}
+"""Least error of a baseline, relative: 0.05 % N2, 1 K EGT, 0.2 % fuel flow; assumption."""
+MODEL_TAU_S = 600.0
+"""Half of a baseline's error is the same all flight, half forgets itself over this; assumption:
+the flight condition that it depends on changes in minutes."""
+LAG_S = 3.0  # 1 sigma; thermocouples lag by 2 s, the core by a few (see the steady rule aboard)
+WHITE_MIN = {"n2": 2e-5, "egt": 5e-5, "ff": 2e-4}  # of a 1 s mean: a tenth of the LSBs of ARINC 429
+
+
+@dataclass(frozen=True, eq=False)
+class Observed:
+    """k stable windows of one engine. z: ln(measured / baseline), EGT in K, [k, 3] in OUTPUTS."""
+
+    start_ns: Int64
+    stop_ns: Int64
+    rows: Int64
+    z: Float64
+    rate: Float64
+    """d ln(baseline) / dt, 1/s, [k, 3]: what a lag of a second leaves behind."""
+    white: Float64
+    """Noise of a 1 s mean, 1 sigma, relative, [3]."""
+    model: Float64
+    """Error of the baseline, 1 sigma, relative, [3]."""
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def t_s(self) -> Float64:
+        """Middle of each window, s after the first begins."""
+        middle: Float64 = (self.start_ns + self.stop_ns - 2 * self.start_ns[0]) / 2e9
+        return middle
+
+    @cached_property
+    def covariance(self) -> Float64:
+        """Of z, per output, [3, k, k]; outputs err independently."""
+        t_s = self.t_s
+        forgets = np.exp(-np.abs(t_s[:, None] - t_s[None, :]) / MODEL_TAU_S)
+        found = np.empty((len(OUTPUTS), len(self), len(self)))
+        for o in range(len(OUTPUTS)):
+            lag = LAG_S * self.rate[:, o]
+            found[o] = self.model[o] ** 2 * (0.5 + 0.5 * forgets) + np.outer(lag, lag)
+            found[o][np.diag_indices(len(self))] += self.white[o] ** 2 / self.rows
+        return found
+
+    @cached_property
+    def weight(self) -> Float64:
+        """Inverse of the covariance, per output, [3, k, k]."""
+        eye = np.eye(len(self))
+        return np.stack([cho_solve(cho_factor(c), eye) for c in self.covariance])
+
+    @property
+    def chi2(self) -> float:
+        """Of no change at all, over 3 k degrees of freedom."""
+        return float(np.einsum("ko,okl,lo->", self.z, self.weight, self.z))
+
+
+@dataclass(frozen=True)
+class Cause:
+    """One thing that may have changed. sign: -1 only down, +1 only up, 0 either way."""
+
+    name: str
+    prior: float
+    sign: int
+    sensitivity_sigma: float
+
+    @property
+    def bias_of(self) -> str:
+        """The output whose sensor it is; empty for a health parameter."""
+        return self.name.removeprefix("bias_") if self.name.startswith("bias_") else ""
+
+    @property
+    def text(self) -> str:
+        """`HPC efficiency`, `EGT sensor`."""
+        if self.bias_of:
+            return {"n2": "N2", "egt": "EGT", "ff": "fuel-flow"}[self.bias_of] + " sensor"
+        component, _, what = self.name.partition("_")
+        return f"{TEXTS[component]} {TEXTS[what]}"
+
+
+CAUSES = tuple(
+    Cause(name, PRIOR[name], SIGN[name], SENSITIVITY_SIGMA) for name in PARAMETERS
+) + tuple(Cause(f"bias_{name}", BIAS_PRIOR[name], 0, 0.0) for name in OUTPUTS)
+
+
+def directions(sensitivities: Float64) -> Float64:
+    """How z moves with each of CAUSES, [k, 3, causes], from sensitivities [k, 3, PARAMETERS]."""
+    k = len(sensitivities)
+    biases = np.broadcast_to(np.eye(len(OUTPUTS)), (k, len(OUTPUTS), len(OUTPUTS)))
+    return np.concatenate([sensitivities, biases], axis=2)
+
+
+def model_error(sigma: Mapping[str, float], level: Mapping[str, float]) -> Float64:
+    """Relative errors of a baseline, [3], from its own figures and typical values (EGT in K)."""
+    return np.array([max(sigma.get(x, 0.0) / max(level[x], 1e-9), MODEL_FLOOR[x]) for x in OUTPUTS])
+
+
+def white_noise(z_rows: Float64, label: Int64) -> Float64:
+    """Noise of a 1 s mean from differences of neighbouring rows of one window, [3].
+
+    Differences do not see a slow change; the median does not see a few spikes.
+    """
+    same = (label[1:] == label[:-1]) & (label[1:] >= 0)
+    floor = np.array([WHITE_MIN[x] for x in OUTPUTS])
+    if same.sum() < 3:
+        return floor
+    steps = np.abs(np.diff(z_rows, axis=0)[same])
+    found: Float64 = np.maximum(1.4826 * np.median(steps, axis=0) / np.sqrt(2), floor)
+    return found
+
+
+@dataclass(frozen=True, eq=False)
+class Joint:
+    """MAP estimate of all PARAMETERS, fractions; learned: share of the prior's variance gone."""
+
+    estimate: Float64
+    covariance: Float64
+    learned: Float64
+    chi2: float
+    converged: bool
+
+
+def joint_estimate(
+    observed: Observed, used: npt.NDArray[np.bool_],
+    response: Callable[[Float64], Float64], sensitivities: Callable[[Float64], Float64],
+    iterations_max: int = 6,
+) -> Joint:  # fmt: skip
+    """Gauss-Newton on ln(measured / baseline) over the windows `used`, with the prior.
+
+    response: change [10] to ln ratio [k, 3]; sensitivities: change to [k, 3, 10].
+    """
+    prior = np.diag([1 / PRIOR[name] ** 2 for name in PARAMETERS])
+    index = np.flatnonzero(used)
+    weight = [np.linalg.inv(c[np.ix_(index, index)]) for c in observed.covariance]
+    x, converged = np.zeros(len(PARAMETERS)), False
+    information = prior
+    for _ in range(iterations_max):
+        left = (observed.z - response(x))[index]
+        slope = sensitivities(x)[index]
+        information, push = prior.copy(), -prior @ x
+        for o, w in enumerate(weight):
+            information += slope[:, o].T @ w @ slope[:, o]
+            push += slope[:, o].T @ w @ left[:, o]
+        step = np.linalg.solve(information, push)
+        if not np.isfinite(step).all():
+            break
+        x = x + step
+        if np.abs(step).max() < 1e-5:
+            converged = True
+            break
+    left = (observed.z - response(x))[index]
+    covariance = np.linalg.inv(information)
+    own = np.array([SENSITIVITY_SIGMA * abs(v) for v in x])
+    covariance = covariance + np.diag(own**2)
+    chi2 = float(sum(left[:, o] @ w @ left[:, o] for o, w in enumerate(weight)))
+    learned = 1 - np.diag(np.linalg.inv(information)) / np.diag(np.linalg.inv(prior))
+    return Joint(x, covariance, learned, chi2, converged)

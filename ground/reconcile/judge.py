@@ -1,0 +1,276 @@
+"""One engine of one flight, judged.
+
+In: its rows, its full-fidelity model. Out: its `EngineResult`, its rows for comparisons, its
+health over time. Always holds: whatever is missing ends in a verdict that says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from ground.models.baseline import Baseline
+from ground.reconcile.errors import NORMAL_95, EngineRows
+from ground.reconcile.fidelity import FULL_SCALE, INPUTS, OUTPUTS, Fidelity
+from ground.reconcile.health import (
+    CAUSES,
+    PARAMETERS,
+    PRIOR,
+    SENSITIVITY_SIGMA,
+    Observed,
+    directions,
+    joint_estimate,
+    model_error,
+    white_noise,
+)
+from ground.reconcile.onset import Evidence, evidence_of, refined, search, shapes_for
+from ground.reconcile.result import EngineResult, Finding, Parameter, Verdict
+from ground.reconcile.rows import Binding, Rows
+from ground.reconcile.verdict import THRESHOLD, hypotheses_of, not_enough, verdict_of
+from ground.reconcile.windows import STEADY, Windows, steady_rows, windows_of
+from shared.bundle import Steady
+from shared.phases import AIRBORNE
+
+Float64 = npt.NDArray[np.float64]
+Int64 = npt.NDArray[np.int64]
+RUNNING_N1 = 15.0  # %; below ground idle (21 % here) and above windmilling on the ground
+AIRBORNE_MACH = 0.25  # what counts as airborne while no phase is known; assumption
+WINDOWS_MIN, ROWS_MIN = 4, 60
+"""Of a verdict: a minute of steady flight; assumption."""
+SECANT_PASSES = 2
+PLAUSIBLE = 12.0  # ln of evidence behind the best, within which a cause is followed; assumption
+
+
+@dataclass(frozen=True, eq=False)
+class Health:
+    """One health parameter over time: estimate and ± 95 % of each window, in %."""
+
+    subject: str
+    t_ns: Int64
+    estimate: Float64
+    estimate_95: Float64
+
+
+@dataclass(frozen=True, eq=False)
+class Judged:
+    """What is known of one engine after a flight."""
+
+    result: EngineResult
+    findings: tuple[Finding, ...]
+    rows: EngineRows | None = None
+    health: Health | None = None
+    model: Mapping[str, float] | None = None
+    """1 sigma of the baseline, own unit."""
+
+
+def judge(
+    rows: Rows, binding: Binding, baseline: Baseline, fidelity: Fidelity, steady: Steady = STEADY
+) -> Judged:
+    """Judge one engine. steady: of the bundle that flew."""
+    name = f"engine {binding.position} (ESN {baseline.esn})"
+    columns = rows.of(binding)
+    running = columns["n1"] >= RUNNING_N1
+    spoken = _predict(columns, running, fidelity)
+    full, why = spoken
+    z = np.stack(
+        [np.log(_positive(columns[x] + FULL_SCALE[x]) / _positive(full[x] + FULL_SCALE[x]))
+         for x in OUTPUTS], axis=1,
+    )  # fmt: skip
+    calm = steady_rows(columns, steady) & running & _airborne(rows, columns["mach"])
+    used = calm & np.isfinite(z).all(axis=1)
+    windows = windows_of(used)
+    engine = EngineRows(
+        binding.position, baseline.esn, rows.t_ns, rows.phase, columns, full, windows.label >= 0
+    )
+    findings = _findings(name, baseline.esn, why, running, calm)
+    counted = EngineResult(
+        position=binding.position, esn=baseline.esn, baseline=baseline.sha256,
+        baseline_event=baseline.event, rows=len(rows), good=rows.counts(binding),
+        running=int((why == "ok").sum()), steady=int(windows.rows.sum()), windows=len(windows),
+        verdict=_too_little(name, why, calm, windows),
+    )  # fmt: skip
+    if len(windows) < WINDOWS_MIN or windows.rows.sum() < ROWS_MIN:
+        text = f"{int(windows.rows.sum())} s of stable flight in {len(windows)} windows, "
+        text += f"{ROWS_MIN} s in {WINDOWS_MIN} are needed"
+        findings.append(Finding(code="too_few_windows", esn=baseline.esn, text=f"{name}: {text}"))
+        return Judged(counted, tuple(findings), engine)
+    level = {x: float(np.median(_positive(columns[x] + FULL_SCALE[x])[used])) for x in OUTPUTS}
+    sigma = dict(baseline.smoothed_rms) or dict(baseline.sigma)
+    observed = _observed(rows.t_ns, z, windows, full, model_error(sigma, level))
+    points = {x: windows.mean(columns[x]) for x in INPUTS}
+    found, direction = explain(observed, points, fidelity)
+    verdict = verdict_of(name, observed, found, level, least_loss(observed, direction))
+    result = msgspec.structs.replace(
+        counted, verdict=verdict, hypotheses=hypotheses_of(observed, found),
+        parameters=_joint(observed, found[0], points, fidelity),
+    )  # fmt: skip
+    if verdict.kind == "unexplained":
+        findings.append(Finding(code="no_single_cause", esn=baseline.esn, text=verdict.text))
+    if verdict.not_separable:
+        findings.append(Finding(code="ambiguous", esn=baseline.esn, text=verdict.text))
+    own = {x: float(observed.model[i] * level[x]) for i, x in enumerate(OUTPUTS)}
+    return Judged(
+        result, tuple(findings), engine, _health(observed, direction, found[0], verdict), own
+    )
+
+
+def explain(
+    observed: Observed, points: Mapping[str, Float64], fidelity: Fidelity
+) -> tuple[list[Evidence], Float64]:
+    """Evidence of every cause, most probable first, and the direction of each, [k, 3, causes].
+
+    Gauss-Newton in its secant form: the direction of a plausible cause is taken from no change
+    to the change it explains, until that stands still.
+    """
+    slope = fidelity.sensitivities(points, {}, PARAMETERS)
+    direction = directions(np.nan_to_num(slope))
+    found = search(observed, direction)
+    shapes = shapes_for(observed)
+    for _ in range(SECANT_PASSES):
+        again = []
+        for evidence in found:
+            j = CAUSES.index(evidence.cause)
+            follows = evidence.score > max(found[0].score - PLAUSIBLE, 0.0)
+            if follows and not evidence.cause.bias_of:
+                change = np.full(len(observed), evidence.amount)
+                bent = fidelity.response(points, {evidence.cause.name: change}) / evidence.amount
+                fine = np.isfinite(bent).all(axis=1)
+                direction[fine, :, j] = bent[fine]
+                evidence = evidence_of(observed, evidence.cause, direction[:, :, j], shapes)
+            again.append(evidence)
+        found = sorted(again, key=lambda e: -e.score)
+    best = CAUSES.index(found[0].cause)
+    found[0] = refined(observed, direction[:, :, best], found[0])
+    return found, direction
+
+
+def least_loss(observed: Observed, direction: Float64) -> float:
+    """Standing loss of HPC efficiency whose evidence would reach the threshold, fraction."""
+    u = direction[:, :, PARAMETERS.index("hpc_eff")]
+    push = float(np.einsum("ko,okl,lo->", u, observed.weight, u))
+    occam = 0.5 * np.log1p(push * PRIOR["hpc_eff"] ** 2)
+    return float(np.sqrt(2 * (THRESHOLD + occam) / max(push, 1e-9)))
+
+
+def _predict(
+    columns: Mapping[str, Float64], running: npt.NDArray[np.bool_], fidelity: Fidelity
+) -> tuple[dict[str, Float64], npt.NDArray[np.str_]]:
+    """Predictions on all rows; `why` is empty where the engine does not run."""
+    n = len(running)
+    full = {x: np.full(n, np.nan) for x in OUTPUTS}
+    why = np.full(n, "", "U16")
+    if running.any():
+        spoken = fidelity.predict({x: columns[x][running] for x in INPUTS})
+        why[running] = spoken.why
+        for x in OUTPUTS:
+            full[x][running] = spoken.outputs[x]
+    return full, why
+
+
+def _airborne(rows: Rows, mach: Float64) -> npt.NDArray[np.bool_]:
+    known = np.isin(rows.phase, [str(x) for x in AIRBORNE])
+    found: npt.NDArray[np.bool_] = known | ((rows.phase == "unknown") & (mach >= AIRBORNE_MACH))
+    return found
+
+
+def _positive(values: Float64) -> Float64:
+    return np.where(values > 0, values, np.nan)
+
+
+def _findings(
+    name: str, esn: str, why: npt.NDArray[np.str_], running: npt.NDArray[np.bool_],
+    calm: npt.NDArray[np.bool_],
+) -> list[Finding]:  # fmt: skip
+    found = []
+    texts = {
+        "not_converged": "the full-fidelity model does not converge in {n} of {all} running "
+        "seconds ({calm} of them steady); nothing is said there",
+        "out_of_range": "{n} of {all} running seconds ({calm} of them steady) are outside the "
+        "range of the full-fidelity model; nothing is said there",
+    }
+    for code, text in texts.items():
+        here = why == code
+        if here.any():
+            filled = text.format(n=int(here.sum()), all=int(running.sum()),
+                                 calm=int((here & calm).sum()))  # fmt: skip
+            found.append(Finding(code=code, esn=esn, text=f"{name}: {filled}"))  # type: ignore[arg-type]  # both are codes
+    return found
+
+
+def _too_little(
+    name: str, why: npt.NDArray[np.str_], calm: npt.NDArray[np.bool_], windows: Windows
+) -> Verdict:
+    lost = int((calm & ((why == "out_of_range") | (why == "not_converged"))).sum())
+    if lost >= ROWS_MIN:
+        return not_enough(
+            name, f"the full-fidelity model does not speak in {lost} of {int(calm.sum())} steady "
+            "seconds", "look at the flight by hand; the model's valid range is in docs/models.md",
+            out_of_range=True,
+        )  # fmt: skip
+    return not_enough(
+        name, f"only {int(windows.rows.sum())} s of stable flight with every reading good",
+        "wait for the next flight",
+    )  # fmt: skip
+
+
+def _observed(
+    t_ns: Int64, z: Float64, windows: Windows, full: Mapping[str, Float64], model: Float64
+) -> Observed:
+    label = windows.label
+    ends = np.flatnonzero(np.diff(np.concatenate(([-1], label, [-1]))))
+    bounds = [(low, high) for low, high in pairwise(ends.tolist()) if label[low] >= 0]
+    half = (t_ns[1] - t_ns[0]) // 2
+    absolute = [np.log(_positive(full[x] + FULL_SCALE[x])) for x in OUTPUTS]
+    rate = [[float((y[high - 1] - y[low]) / max(high - 1 - low, 1)) for y in absolute]
+            for low, high in bounds]  # fmt: skip
+    return Observed(
+        start_ns=np.array([t_ns[low] - half for low, _ in bounds]),
+        stop_ns=np.array([t_ns[high - 1] + half for _, high in bounds]),
+        rows=windows.rows, z=np.stack([windows.mean(z[:, i]) for i in range(3)], axis=1),
+        rate=np.array(rate), white=white_noise(z, label), model=model,
+    )  # fmt: skip
+
+
+def _joint(
+    observed: Observed, best: Evidence, points: Mapping[str, Float64], fidelity: Fidelity
+) -> tuple[Parameter, ...]:
+    """All parameters at once, at the end of the flight: from windows after the change, if any."""
+    used = np.ones(len(observed), np.bool_)
+    if best.score >= THRESHOLD and best.standing < 0.5:
+        zero = observed.start_ns[0]
+        share = best.shapes.over((observed.start_ns - zero) / 1e9, (observed.stop_ns - zero) / 1e9)
+        late = share[:, best.best] >= 0.9 * share[-1, best.best]
+        used = late if late.any() else used
+
+    def change(x: Float64) -> dict[str, Float64]:
+        return {name: np.full(len(observed), v) for name, v in zip(PARAMETERS, x, strict=True)}
+
+    joint = joint_estimate(
+        observed, used,
+        lambda x: np.nan_to_num(fidelity.response(points, change(x))) if x.any()
+        else np.zeros_like(observed.z),
+        lambda x: np.nan_to_num(fidelity.sensitivities(points, change(x), PARAMETERS)),
+    )  # fmt: skip
+    sigma = np.sqrt(np.diag(joint.covariance))
+    return tuple(
+        Parameter(name=name, estimate=100 * float(joint.estimate[i]),
+                  estimate_95=100 * NORMAL_95 * float(sigma[i]), learned=float(joint.learned[i]))
+        for i, name in enumerate(PARAMETERS)
+    )  # fmt: skip
+
+
+def _health(observed: Observed, direction: Float64, best: Evidence, verdict: Verdict) -> Health:
+    """Each window alone, as if the one parameter were all that moves: for the plot."""
+    subject = best.cause.name if verdict.kind == "degrading" else "hpc_eff"
+    u = direction[:, :, PARAMETERS.index(subject)]
+    own = np.stack([np.diagonal(c) for c in observed.covariance], axis=1)
+    push = (u * u / own).sum(axis=1)
+    estimate = (u * observed.z / own).sum(axis=1) / push
+    sigma = np.hypot(1 / np.sqrt(push), SENSITIVITY_SIGMA * estimate)
+    middle = (observed.start_ns + observed.stop_ns) // 2
+    return Health(subject, middle, 100 * estimate, 100 * NORMAL_95 * sigma)

@@ -1,0 +1,245 @@
+"""Change points: whether something changed, what it was, since when and how far.
+
+In: windows of deviations and the direction of each cause. Out: the evidence for every cause over
+every shape of change (standing all flight, a step, a ramp), and what follows from it.
+Always holds: healthy is one of the hypotheses; an onset has an interval, and it is as wide as the
+hole in the data that it falls into.
+
+Method: a likelihood ratio in the manner of S. M. Kay, "Fundamentals of Statistical Signal
+Processing II" (1998), chapters 7 and 12, over a grid of onsets and ramps, with correlated noise;
+instead of its maximum the mean over the grid is taken, so that many shapes tried are no advantage
+(the exact form of what BIC approximates). PELT as ruptures has it was not taken, see
+docs/reconciliation.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+from scipy.special import logsumexp
+
+from ground.reconcile.health import AMOUNT_MAX, CAUSES, Cause, Observed
+
+Float64 = npt.NDArray[np.float64]
+ONSETS = 60
+"""Onsets tried over a flight; the best is then looked at finer."""
+RAMPS_S = (0.0, 60.0, 120.0, 240.0, 480.0, 960.0, 1920.0, 3840.0, 7680.0)
+AMOUNTS = 160
+"""Amounts tried up to AMOUNT_MAX: steps of 0.05 %."""
+STANDING_SHARE = 0.5  # prior: half of what is found in a flight was there before; assumption
+HEALTHY_PRIOR = 0.95  # of a flight and engine; assumption, 1 in 20 has news
+FINE = 41
+
+
+@dataclass(frozen=True, eq=False)
+class Shapes:
+    """Shapes of a change, [s]: onset and length of the ramp, s after the first window begins.
+
+    A standing change has onset -inf. weight: prior, sums to 1.
+    """
+
+    onset_s: Float64
+    ramp_s: Float64
+    weight: Float64
+
+    @property
+    def standing(self) -> npt.NDArray[np.bool_]:
+        return np.isneginf(self.onset_s)
+
+    def over(self, start_s: Float64, stop_s: Float64) -> Float64:
+        """Mean share of the change that has come, in each window, [k, s]."""
+        onset = np.where(self.standing, 0.0, self.onset_s)
+        into = self._area(stop_s[:, None] - onset) - self._area(start_s[:, None] - onset)
+        share = into / (stop_s - start_s)[:, None]
+        found: Float64 = np.where(self.standing, 1.0, share)
+        return found
+
+    def _area(self, since_s: Float64) -> Float64:
+        """Integral of the share from the onset on."""
+        ramp = np.maximum(self.ramp_s, 1e-6)
+        found: Float64 = np.clip(since_s, 0, ramp) ** 2 / (2 * ramp) + np.maximum(since_s - ramp, 0)
+        return found
+
+
+def shapes_for(observed: Observed) -> Shapes:
+    """A grid over one flight: standing, and every onset with every ramp that fits twice."""
+    start_s, stop_s = _edges(observed)
+    first, last = float(start_s[0]), float(stop_s[-1])
+    onsets = np.linspace(first, last, ONSETS + 1)[1:-1]
+    ramps = np.array([x for x in RAMPS_S if x <= last - first] or [0.0])
+    onset, ramp = (x.ravel() for x in np.meshgrid(onsets, ramps, indexing="ij"))
+    weight = np.full(len(onset), (1 - STANDING_SHARE) / len(onset))
+    return Shapes(
+        np.concatenate(([-np.inf], onset)), np.concatenate(([0.0], ramp)),
+        np.concatenate(([STANDING_SHARE], weight)),
+    )  # fmt: skip
+
+
+def _edges(observed: Observed) -> tuple[Float64, Float64]:
+    zero = observed.start_ns[0]
+    return (observed.start_ns - zero) / 1e9, (observed.stop_ns - zero) / 1e9
+
+
+@dataclass(frozen=True, eq=False)
+class Evidence:
+    """Of one cause: ln evidence over `none`, and the posterior over shapes and amounts."""
+
+    cause: Cause
+    score: float
+    shapes: Shapes
+    mass: Float64
+    """Posterior of each shape, [s]; sums to 1."""
+    amount: float
+    """Reached at the end of the last window: mean of the posterior, and its sigma."""
+    amount_sigma: float
+    chi2: float
+    """Of what the best shape and amount leave."""
+    reached: float
+    """Share of the change that had come at the end of the last window, mean."""
+
+    @property
+    def best(self) -> int:
+        return int(np.argmax(self.mass))
+
+    @property
+    def standing(self) -> float:
+        """Posterior that it was there before the first window."""
+        return float(self.mass[self.shapes.standing].sum())
+
+
+def evidence_of(observed: Observed, cause: Cause, direction: Float64, shapes: Shapes) -> Evidence:
+    """Evidence for one cause. direction: how z moves with it, [k, 3]."""
+    came = shapes.over(*_edges(observed))
+    pull, push = _statistics(observed, direction, came)
+    amounts = _amounts(cause)
+    ln, spread = _ln_likelihood(pull, push, amounts, cause.sensitivity_sigma)
+    prior = -0.5 * (amounts / cause.prior) ** 2
+    prior -= logsumexp(prior)
+    table = ln + prior[:, None] + np.log(shapes.weight)[None, :]
+    score = float(logsumexp(table))
+    mass = np.exp(table - score)
+    reached = amounts[:, None] * came[-1][None, :]
+    amount = float((mass * reached).sum())
+    sigma = float(np.sqrt((mass * (reached - amount) ** 2).sum()))
+    sigma = float(np.hypot(sigma, (amounts[1] - amounts[0]) / np.sqrt(12)))
+    by_shape = mass.sum(axis=0)
+    best = int(np.argmax(by_shape))
+    at = int(np.argmax(table[:, best]))
+    chi2 = observed.chi2 - 2 * float(spread[at, best])
+    return Evidence(cause, score, shapes, by_shape, amount, sigma, chi2, float(by_shape @ came[-1]))
+
+
+def _amounts(cause: Cause) -> Float64:
+    high = min(AMOUNT_MAX, 5 * cause.prior)
+    step = high / AMOUNTS
+    found = np.arange(1, AMOUNTS + 1) * step
+    if cause.sign:
+        return np.sort(cause.sign * found)
+    return np.concatenate((-found[::-1], found))
+
+
+def _statistics(observed: Observed, direction: Float64, came: Float64) -> tuple[Float64, Float64]:
+    """(u' W z, u' W u) per output and shape, [3, s], where u = direction * came."""
+    pull, push = [], []
+    for o, weight in enumerate(observed.weight):
+        u = direction[:, o, None] * came
+        wu = weight @ u
+        pull.append(observed.z[:, o] @ wu)
+        push.append((u * wu).sum(axis=0))
+    return np.array(pull), np.array(push)
+
+
+def _ln_likelihood(
+    pull: Float64, push: Float64, amounts: Float64, sensitivity_sigma: float
+) -> tuple[Float64, Float64]:
+    """ln likelihood over `none`, [a, s], and the half chi2 that the change takes away.
+
+    Each output may answer by 1 + e times its sensitivity, e normal with `sensitivity_sigma`:
+    integrated out in closed form.
+    """
+    a = amounts[:, None]
+    total = np.zeros((len(amounts), pull.shape[1]))
+    gain = np.zeros_like(total)
+    v = (sensitivity_sigma * a) ** 2
+    for p, b in zip(pull, push, strict=True):
+        wide = 1 + v * b
+        part = (0.5 * v * p**2 + a * p - 0.5 * a**2 * b) / wide
+        gain += part
+        total += part - 0.5 * np.log(wide)
+    return total, gain
+
+
+def search(
+    observed: Observed, direction: Float64, causes: Sequence[Cause] = CAUSES
+) -> list[Evidence]:
+    """Evidence of every cause, most probable first. direction: [k, 3, causes]."""
+    shapes = shapes_for(observed)
+    found = [
+        evidence_of(observed, cause, direction[:, :, j], shapes) for j, cause in enumerate(causes)
+    ]
+    return sorted(found, key=lambda e: -e.score)
+
+
+def probabilities(found: Sequence[Evidence]) -> tuple[float, list[float]]:
+    """(of healthy, of each cause), summing to 1."""
+    each = np.log((1 - HEALTHY_PRIOR) / max(len(found), 1))
+    ln = np.array([np.log(HEALTHY_PRIOR), *(each + e.score for e in found)])
+    share = np.exp(ln - logsumexp(ln))
+    return float(share[0]), [float(x) for x in share[1:]]
+
+
+def refined(observed: Observed, direction: Float64, evidence: Evidence) -> Evidence:
+    """The same cause with onsets and ramps on a finer grid around the best change."""
+    changes = np.where(evidence.shapes.standing, 0.0, evidence.mass)
+    if changes.sum() < 1e-6:
+        return evidence
+    best = int(np.argmax(changes))
+    start_s, stop_s = _edges(observed)
+    span = float(stop_s[-1] - start_s[0])
+    likely = changes > 1e-4 * changes[best]
+    width = span / ONSETS
+    low = max(float(evidence.shapes.onset_s[likely].min()) - 2 * width, float(start_s[0]) + 1.0)
+    high = min(float(evidence.shapes.onset_s[likely].max()) + 2 * width, float(stop_s[-1]) - 1.0)
+    onsets = np.linspace(low, max(high, low + 1.0), 2 * FINE)
+    ramp_low = float(evidence.shapes.ramp_s[likely].min()) / 2
+    ramp_high = max(float(evidence.shapes.ramp_s[likely].max()) * 2, 60.0)
+    ramps = np.concatenate(([0.0], np.geomspace(max(ramp_low, 15.0), ramp_high, 24)))
+    onset, ramp = (x.ravel() for x in np.meshgrid(onsets, ramps, indexing="ij"))
+    share = (1 - STANDING_SHARE) * min((high - low) / span, 1.0)
+    shapes = Shapes(
+        np.concatenate(([-np.inf], onset)), np.concatenate(([0.0], ramp)),
+        np.concatenate(([STANDING_SHARE], np.full(len(onset), share / len(onset)))),
+    )  # fmt: skip
+    fine = evidence_of(observed, evidence.cause, direction, shapes)
+    return replace(fine, score=evidence.score)
+
+
+@dataclass(frozen=True)
+class When:
+    """The onset that an evidence stands for; s after the first window begins."""
+
+    standing: float
+    onset_s: float
+    low_s: float
+    high_s: float
+    ramp_s: float
+    is_step: bool
+
+
+def when(evidence: Evidence) -> When:
+    """Median and 95 % interval of the onset, given that there is one."""
+    shapes = evidence.shapes
+    mass = np.where(shapes.standing, 0.0, evidence.mass)
+    total = mass.sum()
+    if total <= 0:
+        return When(1.0, float("nan"), float("nan"), float("nan"), 0.0, True)
+    mass = mass / total
+    order = np.argsort(shapes.onset_s, kind="stable")
+    at = np.searchsorted(np.cumsum(mass[order]), (0.025, 0.5, 0.975))
+    low, middle, high = shapes.onset_s[order][np.minimum(at, len(order) - 1)].tolist()
+    steps = float(mass[shapes.ramp_s == 0].sum())
+    ramp = float(mass @ shapes.ramp_s)
+    return When(evidence.standing, middle, low, high, ramp, steps > 0.5)
