@@ -27,6 +27,7 @@ PHASE_COLOURS = {
 }
 ENGINE_COLOURS = ("#1e8449", "#b9770e")
 BAND_COLOURS = ("rgba(30,132,73,0.15)", "rgba(185,119,14,0.18)")
+PHASE_NAMED_SHARE = 0.06  # of the flight; a shorter phase has no room for its name
 LINK_CUT, DOWN = "rgba(214,69,65,0.18)", "rgba(40,40,40,0.35)"
 
 
@@ -199,13 +200,14 @@ def _altitude(cell: _Cell, pictures: Pictures, minutes: _Minutes) -> None:
         x=minutes.all(pictures.t_altitude_ns), y=pictures.altitude_ft, name="altitude",
         line={"color": "#1f4e79"},
     )  # fmt: skip
+    whole_ns = pictures.t_outbox_ns[-1] - pictures.t0_ns if pictures.t_outbox_ns else 0
     changes = [*pictures.phases, (pictures.t_outbox_ns[-1] if pictures.t_outbox_ns else 0, "")]
     for (start, phase), (end, _) in itertools.pairwise(changes):
         cell.figure.add_vrect(
             x0=minutes(start), x1=minutes(end), opacity=0.55, line_width=0, row=cell.row_,
             col=cell.column, fillcolor=PHASE_COLOURS.get(phase, "#eeeeee"), layer="below",
         )  # fmt: skip
-        if end - start > 150e9:
+        if end - start > PHASE_NAMED_SHARE * whole_ns:
             cell.note((minutes(start) + minutes(end)) / 2, 0.03, phase)
     cell.y_axis(title_text="ft")
 
