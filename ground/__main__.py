@@ -20,11 +20,12 @@ from ground.commands import (
     init,
     offer,
     up,
+    what_if,
     worker,
 )
 from shared.errors import TailTwinError
 
-COMMANDS = (init, enroll, up, api, ingest, worker, offer, import_, flights, closure)
+COMMANDS = (init, enroll, up, api, ingest, worker, offer, import_, flights, closure, what_if)
 """In the order of the help; `ground/commands/` has one module each."""
 
 _EXAMPLES = """\
