@@ -190,7 +190,7 @@ def run(
             w_hpc / core - 1.0,
             hpt_flow,
             lpt_flow,
-            (hpc_power + data.design.shaft_power_w) / hpt_power - 1.0,
+            (hpc_power + data.design.scale * data.design.shaft_power_w) / hpt_power - 1.0,
             lp_power / lpt_power - 1.0,
             core_jet.flux * scales.core_area_m2 / s7.mass - 1.0,
             bypass_jet.flux * scales.bypass_area_m2 / s17.mass - 1.0,

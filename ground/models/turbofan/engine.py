@@ -42,6 +42,8 @@ class Design(msgspec.Struct, frozen=True):
     mach: float
     altitude_ft: float
     thrust_n: float
+    """Net, before `scale`; so is `shaft_power_w`."""
+    scale: float
     t4_k: float
     bpr: float
     n1_rpm: float
@@ -79,6 +81,7 @@ class Bleed(msgspec.Struct, frozen=True):
     """Fractions of the flow they are taken from; `_work`: share of the compressor's work in it."""
 
     bypass: float
+    customer_design: float
     customer: float
     anti_ice: float
     customer_work: float

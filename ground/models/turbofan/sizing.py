@@ -35,7 +35,7 @@ def size(data: EngineData) -> Scales:
     airflow = 100.0
     for _ in range(_ROUNDS):
         scales = _run(data, airflow)
-        airflow *= data.design.thrust_n / scales.thrust_n
+        airflow *= data.design.scale * data.design.thrust_n / scales.thrust_n
     return _run(data, airflow)
 
 
@@ -64,7 +64,7 @@ def _run(data: EngineData, airflow: float) -> Scales:
         return Stream(core * fraction, gas.t_of_h(h, (s25.t + s3.t) / 2), s3.p, h)
 
     cool1, cool2 = bled(bleed.cool1, bleed.cool1_work), bled(bleed.cool2, bleed.cool2_work)
-    customer = bled(bleed.customer, bleed.customer_work)
+    customer = bled(bleed.customer_design, bleed.customer_work)
     hpc_power = core * rise
     for s in (cool1, cool2, customer):
         hpc_power = hpc_power - s.w * (s3.h - s.h)
@@ -75,7 +75,7 @@ def _run(data: EngineData, airflow: float) -> Scales:
     s4 = burned(gas, s31, d.t4_k * one, loss.burner)
 
     eff = d.hpt.eff * one
-    need = hpc_power + d.shaft_power_w
+    need = hpc_power + d.scale * d.shaft_power_w
     hpt_pr = _pr(lambda pr: expanded(gas, s4, pr, eff, cool3, cool4)[1], need)
     s44, _ = expanded(gas, s4, hpt_pr, eff, cool3, cool4)
     s45 = Stream(s44.w, s44.t, s44.p * (1 - loss.duct11), s44.h, s44.f)
