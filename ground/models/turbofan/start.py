@@ -33,8 +33,11 @@ class StartTable:
 
     n1c: Float64
     states: Float64
+    jacobians: Float64
+    """[speeds, machs, 7, 7]."""
 
-    def __call__(self, n1c: Float64, mach: Float64) -> Float64:
+    def __call__(self, n1c: Float64, mach: Float64) -> tuple[Float64, Float64]:
+        """States [7, n] between the nodes; Jacobians [n, 7, 7] of the nearest."""
         u = np.clip((n1c - self.n1c[0]) / _STEP_N1C, 0, len(self.n1c) - 1.001)
         v = np.clip((mach - _MACH[0]) / (_MACH[1] - _MACH[0]), 0, len(_MACH) - 1.001)
         i, j = u.astype(int), v.astype(int)
@@ -42,7 +45,7 @@ class StartTable:
         low = t[:, i, j] * (1 - u) + t[:, i + 1, j] * u
         high = t[:, i, j + 1] * (1 - u) + t[:, i + 1, j + 1] * u
         start: Float64 = low * (1 - v) + high * v
-        return start
+        return start, self.jacobians[i + (u > 0.5), j + (v > 0.5)]
 
 
 @functools.cache
@@ -57,21 +60,22 @@ def start_table(engine: EngineType) -> StartTable:
     lines = [maps[name].defaults["RlineMap"] for name in ("fan", "lpc", "hpc")]
     pressures = [maps[name].defaults["PRmap"] for name in ("hpt", "lpt")]
     state = np.repeat(np.array([*lines, 1.0, d.t4_k / t2, *pressures])[:, None], len(_MACH), axis=1)
-    state = _line(engine, design_n1c, state)
+    state, _ = _line(engine, design_n1c, state)
     states = np.empty((len(state), len(n1c), len(_MACH)))
+    jacobians = np.empty((len(n1c), len(_MACH), len(state), len(state)))
     middle = int(np.searchsorted(n1c, min(design_n1c, float(n1c[-1]))))
     for rows in (range(middle - 1, -1, -1), range(middle, len(n1c))):
         at = state
         for i in rows:
-            at = _line(engine, float(n1c[i]), at)
+            at, jacobians[i] = _line(engine, float(n1c[i]), at)
             states[:, i] = at
-    return StartTable(n1c, states)
+    return StartTable(n1c, states, jacobians)
 
 
-def _line(engine: EngineType, n1c: float, start: Float64) -> Float64:
+def _line(engine: EngineType, n1c: float, start: Float64) -> tuple[Float64, Float64]:
     """All Machs at one corrected speed; where it does not balance, the start stays."""
     ones = np.ones(len(_MACH))
     t = T_REF_K * ones
     at = inlet_of(engine, n1c * ones, _MACH, _ALTITUDE_FT * ones, t - CELSIUS_K, ones, 0 * ones)
-    found, done = match(engine, at, multipliers({}), start)
-    return np.where(done, found, start)
+    found = match(engine, at, multipliers({}), start)
+    return np.where(found.done, found.states, start), found.jacobians
