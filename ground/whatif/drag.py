@@ -30,9 +30,9 @@ def drag_n(mach: Float64, altitude_ft: Float64, mass_kg: float) -> Float64:
     """Drag in level flight, N; NaN where the wing cannot carry the weight."""
     static_pa = P0_PA * delta(altitude_ft, np.zeros_like(mach))
     q_pa = 0.7 * static_pa * mach * mach
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore"):  # at rest nothing is carried
         lift = mass_kg * G / (q_pa * WING_M2)
-    incidence = np.abs(lift - CL0) / CL_ALPHA
-    rise = RISE * np.maximum(mach - RISE_FROM, 0.0)
-    coefficient = CD0 + CD_ALPHA * incidence + INDUCED * lift * lift + rise
-    return np.where(lift <= CL_MAX, q_pa * WING_M2 * coefficient, np.nan)
+        incidence = np.abs(lift - CL0) / CL_ALPHA
+        rise = RISE * np.maximum(mach - RISE_FROM, 0.0)
+        drag = q_pa * WING_M2 * (CD0 + CD_ALPHA * incidence + INDUCED * lift * lift + rise)
+    return np.where(lift <= CL_MAX, drag, np.nan)

@@ -48,9 +48,9 @@ def compare(
     before = _case(engine, baseline, columns, baseline.health)
     conditions = changed(columns, changes)
     if hold == "thrust":
-        after = _at_thrust(
-            engine, baseline, conditions, wear, _wanted(before, columns, changes, phase)
-        )
+        wanted = _wanted(before, columns, changes, phase)
+        unknown = np.where(before.why == "ok", "not_level_flight", before.why)
+        after = _at_thrust(engine, baseline, conditions, wear, wanted, unknown)
     else:
         after = _case(engine, baseline, conditions, wear)
     cases = {"baseline": before, "changed": after}
@@ -115,9 +115,10 @@ def _wanted(before: Case, columns: Columns, changes: Mapping[str, float], phase:
 
 def _at_thrust(
     engine: EngineType, baseline: Baseline, columns: Columns, health: Mapping[str, float],
-    wanted: Float64,
+    wanted: Float64, unknown: Names,
 ) -> Case:  # fmt: skip
-    """The case at the N1 that gives the thrust wanted, by secants on all points at once."""
+    """The case at the N1 that gives the thrust wanted, by secants on all points at once. unknown:
+    why, where nothing is wanted."""
     low = np.where(np.isfinite(wanted), columns["n1"], np.nan)
     first = _case(engine, baseline, {**columns, "n1": low}, health)
     high = np.clip(low * 1.01, *N1_RANGE)
@@ -126,16 +127,24 @@ def _at_thrust(
     for _ in range(SEARCH_STEPS):
         case = _case(engine, baseline, {**columns, "n1": high}, health)
         error = case.values["thrust"] - wanted
-        if not np.any(np.abs(error) > THRUST_TOLERANCE * np.abs(wanted)):
+        if not np.any(_missed(error, wanted)):
             break
+        silent = np.isnan(error)  # beyond what the model answers: half the way back
         with np.errstate(divide="ignore", invalid="ignore"):
-            step = -error * (high - low) / (error - missed)
-        step = np.where(np.isfinite(step), np.clip(step, -5.0, 5.0), 0.0)
-        low, missed, high = high, error, np.clip(high + step, *N1_RANGE)
-    off = np.abs(case.values["thrust"] - wanted) > THRUST_TOLERANCE * np.abs(wanted)
-    why = np.where(np.isnan(wanted), "not_level_flight", case.why)
-    why = np.where((case.why == "ok") & off & np.isfinite(wanted), "thrust_not_reached", why)
+            step = np.clip(-error * (high - low) / (error - missed), -5.0, 5.0)
+        after = np.where(silent, 0.5 * (low + high), high + np.where(np.isfinite(step), step, 0.0))
+        low, missed = np.where(silent, low, high), np.where(silent, missed, error)
+        high = np.clip(after, *N1_RANGE)
+    off = _missed(case.values["thrust"] - wanted, wanted) | (case.why != "ok")
+    why = np.where(off, "thrust_not_reached", case.why)
+    why = np.where(np.isnan(wanted), unknown, why)
     return Case({k: np.where(why == "ok", v, np.nan) for k, v in case.values.items()}, why)
+
+
+def _missed(error: Float64, wanted: Float64) -> npt.NDArray[np.bool_]:
+    """Points whose thrust is wanted and not there yet; NaN is not there."""
+    with np.errstate(invalid="ignore"):
+        return np.isfinite(wanted) & ~(np.abs(error) <= THRUST_TOLERANCE * np.abs(wanted))
 
 
 def _changes(before: Case, after: Case, both: npt.NDArray[np.bool_], phase: Names) -> list[Change]:
