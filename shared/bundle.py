@@ -141,6 +141,11 @@ class Calibration(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     seeds: tuple[int, ...]
     fitted_by: str
     signal_set_sha256: str
+    baselines: dict[str, str] | msgspec.UnsetType = msgspec.UNSET
+    """ESN to the sha-256 of the baseline that the parent had. Unset where there is none; like
+    `Monitor.on` it is then not written, so that older bundles keep their bytes."""
+    flights: tuple[str, ...] | msgspec.UnsetType = msgspec.UNSET
+    """`FLIGHT#REVISION` of the closures whose inputs drew the envelope."""
 
 
 class Trained(

@@ -1,0 +1,222 @@
+"""Calibration: a release made for its ESNs, out of the release of the type or the one before.
+
+In: the release before, the engine type, an approved baseline of each ESN, inputs that were flown.
+Out: the next release as a declaration, and its model error before and after. Always holds:
+calibration reduces model error (edge minus full fidelity, same inputs) and nothing else; what the
+engines' own sensors showed is not among what comes in, and no baseline is changed; ports keep
+their names, monitors theirs, so that what stands aboard stays what it is.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from ground.calibrate.envelope import SWITCHES, Columns, flown_envelope
+from ground.calibrate.parent import code_version, turbofan_parent
+from ground.calibrate.rom import inward, requirements_of, tightened
+from ground.calibrate.table import Budget, Draws, Parent, Shape, evaluate_rows, reduce_to_table
+from ground.models.baseline import Baseline
+from shared.behaviour.kinds import LookupTable
+from shared.behaviour.monitoring import smoothed
+from shared.bundle import Bundle, Calibration, ModelCard
+from shared.errors import Rejected
+from shared.profile import ModelBounds
+from shared.request import ModelError
+
+if TYPE_CHECKING:
+    from ground.models.turbofan.engine import EngineType
+
+Float64 = npt.NDArray[np.float64]
+DRAWS = Draws(fit=6000, choose=2000, judge=3000, seed=1)
+SMOOTHNESS = 1e-6  # the parent has no noise
+TARGET_STEPS = 0.5  # of the output's step, rms: a finer table than what is reported helps nobody
+ELEMENTS_MAX = 4_000  # of a bundle: bundle.json stays under 60 kB; the profile may allow less
+HOLD_S, HELD_OUT_EVERY = 60, 5  # every fifth minute of a flight draws no points
+ROWS_MAX = 4_000  # of one engine and flight at which errors are stated; more are thinned
+LEVEL_MONITORED_S = 15.0
+
+
+@dataclass(frozen=True, eq=False)
+class Flown:
+    """Inputs of one engine in one flight, a row a second, NaN where there is none."""
+
+    flight: str
+    revision: int
+    esn: str
+    inputs: Columns
+
+
+@dataclass(frozen=True, eq=False)
+class Calibrated:
+    """The candidate, and what it changes."""
+
+    bundle: Bundle
+    errors: tuple[ModelError, ...]
+
+
+def calibrate(
+    before: Bundle, engine: EngineType, baselines: Mapping[str, Baseline], flown: Sequence[Flown],
+    release: int, bounds: ModelBounds | None = None, draws: Draws = DRAWS,
+) -> Calibrated:  # fmt: skip
+    """Rejected when an ESN has no baseline, flights show too little, or a limit would widen."""
+    bounds, table = bounds or ModelBounds(), before.behaviour
+    if not isinstance(table, LookupTable):
+        raise Rejected("is no lookup table", before.name, "its own script trains it again")
+    parents = _parents(before, engine, baselines)
+    shape = Shape(
+        corrections=table.corrections, columns=table.columns,
+        axes=tuple(x.quantity for x in table.axes),
+        effects=tuple(x.quantity for x in table.effects),
+    )  # fmt: skip
+    valid = engine.data.valid
+    envelope = flown_envelope(
+        [_chosen(x.inputs, held_out=False) for x in flown],
+        {"n1c": valid.n1c, "mach": valid.mach, "altitude": valid.altitude_ft},
+    )
+    target = {x.name: TARGET_STEPS * x.lsb for x in before.outputs}
+    budget = Budget(elements_max=min(ELEMENTS_MAX, bounds.tensor_elements_max), target=target)
+    reduced, figures = reduce_to_table(parents, envelope, shape, budget, draws, SMOOTHNESS)
+    ranges = envelope.valid
+    inputs = tuple(
+        x if x.name in SWITCHES else msgspec.structs.replace(x, valid=inward(ranges[x.name]))
+        for x in before.inputs
+    )
+    after = msgspec.structs.replace(
+        before, version=f"{release}.0.0", release=release, inputs=inputs, behaviour=reduced
+    )
+    errors, seen = _errors(before, after, dict(zip(_esns(before), parents, strict=True)), flown)
+    after = msgspec.structs.replace(
+        after,
+        monitors=tightened(after, baselines, seen),
+        requirements=requirements_of(after),
+        model_card=_card(before, figures, errors),
+        calibration=_provenance(before, engine, baselines, flown, draws),
+        full_fidelity=f"{engine.name} sha256:{engine.sha256}",
+    )
+    if after.requirements.nodes > bounds.nodes_max:
+        raise Rejected(f"{after.requirements.nodes} nodes", after.name,
+                       f"the profile takes {bounds.nodes_max}")  # fmt: skip
+    return Calibrated(after, errors)
+
+
+def declared_sha256(bundle: Bundle) -> str:
+    """Of `bundle.json`, hex."""
+    return hashlib.sha256(msgspec.json.encode(bundle, order="deterministic")).hexdigest()
+
+
+def _esns(bundle: Bundle) -> list[str]:
+    return [x.esn for x in bundle.instances]
+
+
+def _parents(before: Bundle, engine: EngineType, baselines: Mapping[str, Baseline]) -> list[Parent]:
+    missing = [esn for esn in _esns(before) if esn not in baselines]
+    if missing:
+        raise Rejected(f"no approved baseline of ESN {', '.join(missing)}", before.name,
+                       "tailtwin-ground baseline approve")  # fmt: skip
+    return [turbofan_parent(engine, baselines[esn]) for esn in _esns(before)]
+
+
+def _chosen(inputs: Columns, *, held_out: bool) -> Columns:
+    minute = np.arange(len(inputs["n1"])) // HOLD_S
+    mask = (minute % HELD_OUT_EVERY == HELD_OUT_EVERY - 1) == held_out
+    return {name: column[mask] for name, column in inputs.items()}
+
+
+def _errors(
+    before: Bundle, after: Bundle, parents: Mapping[str, Parent], flown: Sequence[Flown]
+) -> tuple[tuple[ModelError, ...], dict[str, tuple[float, float]]]:
+    """(errors by ESN, output and kind of rows; rms and worst of the new release by output, smoothed
+    as the monitors do, over the rows that drew nothing)."""
+    units = {x.name: x.unit for x in before.outputs}
+    found: list[ModelError] = []
+    seen: dict[str, tuple[float, float]] = dict.fromkeys(units, (0.0, 0.0))
+    kinds: tuple[tuple[Literal["flights", "held_out"], bool], ...] = (
+        ("flights", False), ("held_out", True),
+    )  # fmt: skip
+    for row, esn in enumerate(_esns(before)):
+        for kind, held_out in kinds:
+            parts = [
+                _missed(before, after, row, parents[esn], _chosen(x.inputs, held_out=held_out))
+                for x in flown if x.esn == esn
+            ]  # fmt: skip
+            for name, unit in units.items():
+                old = np.concatenate([np.zeros(0), *(old[name] for old, _ in parts)])
+                new = np.concatenate([np.zeros(0), *(new[name] for _, new in parts)])
+                if len(new) == 0:
+                    raise Rejected(f"no row at which release {after.release} speaks", f"ESN {esn}",
+                                   "choose other flights")  # fmt: skip
+                found.append(ModelError(
+                    esn=esn, output=name, unit=unit, rows=kind, n=len(new), before_rms=_rms(old),
+                    after_rms=_rms(new), before_worst=_worst(old), after_worst=_worst(new),
+                ))  # fmt: skip
+                if held_out:
+                    low = smoothed(new, LEVEL_MONITORED_S, 1.0)
+                    low = low[np.isfinite(low)]
+                    low = low if len(low) else new
+                    seen[name] = (max(seen[name][0], _rms(low)), max(seen[name][1], _worst(low)))
+    return tuple(found), seen
+
+
+def _missed(
+    before: Bundle, after: Bundle, row: int, parent: Parent, inputs: Columns
+) -> tuple[Columns, Columns]:
+    """Model error of both releases by output, over rows at which both and the parent speak."""
+    used = usable(before, inputs) & usable(after, inputs)
+    step = max(1, int(used.sum()) // ROWS_MAX)
+    kept = {name: column[used][::step] for name, column in inputs.items()}
+    truth = parent(kept)
+    ok = np.all([np.isfinite(x) for x in truth.values()], axis=0)
+    both = []
+    for bundle in (before, after):
+        assert isinstance(bundle.behaviour, LookupTable)
+        said = evaluate_rows(bundle.behaviour, row, kept)
+        both.append({name: (said[name] - truth[name])[ok] for name in said})
+    return both[0], both[1]
+
+
+def usable(bundle: Bundle, inputs: Columns) -> npt.NDArray[np.bool_]:
+    """Rows at which the bundle speaks, as the edge decides it."""
+    ok = np.ones(len(inputs["n1"]), bool)
+    for port in bundle.inputs:
+        ok &= (inputs[port.name] >= port.valid[0]) & (inputs[port.name] <= port.valid[1])
+    return ok
+
+
+def _card(before: Bundle, figures: dict[str, float], errors: Sequence[ModelError]) -> ModelCard:
+    flights = {f"{x.output}_{x.esn}_{x.rows}_rms": round(x.after_rms, 3) for x in errors}
+    return msgspec.structs.replace(
+        before.model_card,
+        purpose="EGT and fuel flow that this ESN shows when it is healthy, for its deviation",
+        limits="The envelope flown plus margin (calibration.flights), these ESNs as their baselines "
+        "have them; lags of seconds are not modelled, so deviations count only while N1 is steady",
+        figures={**figures, **flights},
+    )
+
+
+def _provenance(
+    before: Bundle, engine: EngineType, baselines: Mapping[str, Baseline], flown: Sequence[Flown],
+    draws: Draws,
+) -> Calibration:  # fmt: skip
+    return Calibration(
+        source=f"{engine.name} with the baseline of each ESN over the envelope flown; replaces "
+        f"release {before.release}",
+        seeds=(draws.seed,), fitted_by=code_version("ground.calibrate"),
+        signal_set_sha256=before.calibration.signal_set_sha256,
+        baselines={esn: baselines[esn].sha256 for esn in _esns(before)},
+        flights=tuple(dict.fromkeys(f"{x.flight}#{x.revision}" for x in flown)),
+    )  # fmt: skip
+
+
+def _rms(x: Float64) -> float:
+    return float(np.sqrt(np.mean(x**2))) if len(x) else 0.0
+
+
+def _worst(x: Float64) -> float:
+    return float(np.abs(x).max()) if len(x) else 0.0

@@ -1,0 +1,148 @@
+"""A signing request: what the ground asks the signers to sign, and why.
+
+In: a folder with `request.json`, a bundle and its declaration. Out: a checked `SigningRequest`.
+Always holds: the files are those that the request names by sha-256, and the declaration is what
+the bundle says; a request signs nothing and decides nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+from shared.bundle import Bundle, BundleFiles, parse_bundle, unpack
+from shared.errors import Rejected, Unreachable
+from shared.profile import ModelBounds
+
+FILE = "request.json"
+VERSION = 1
+REQUEST_BYTES_MAX = 1 << 20
+_Text = Annotated[str, Meta(max_length=2000)]
+_Name = Annotated[str, Meta(max_length=200, pattern=r"^[A-Za-z0-9_.-]+\Z")]
+_Sha = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
+
+
+class ModelError(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Edge model minus full fidelity with this ESN's baseline, same inputs.
+
+    rows: `flights`, those the envelope was drawn from; `held_out`, rows of them that were left out.
+    n: rows at which both releases and the full-fidelity model speak.
+    """
+
+    esn: str
+    output: str
+    unit: str
+    rows: Literal["flights", "held_out"]
+    n: int
+    before_rms: float
+    after_rms: float
+    before_worst: float
+    after_worst: float
+
+
+class SigningRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """`request.json`."""
+
+    v: int = VERSION
+    name: str
+    version: str
+    release: int
+    bundle: _Name
+    """File in the folder."""
+    bundle_sha256: _Sha
+    declaration: _Name
+    declaration_sha256: _Sha
+    tail: str
+    replaces: _Text
+    """The release whose shape and monitors were taken, with the sha-256 of its bundle.json."""
+    by: _Text
+    reason: _Text
+    made_ns: int
+    full_fidelity: _Text
+    baselines: dict[str, _Sha]
+    """ESN to the sha-256 of its approved baseline."""
+    flights: tuple[_Text, ...]
+    """`FLIGHT#REVISION`."""
+    model_error: tuple[ModelError, ...]
+    notes: tuple[_Text, ...] = ()
+
+
+def load_request(folder: Path) -> tuple[SigningRequest, BundleFiles]:
+    """The request and its bundle; Rejected unless both files are what it names."""
+    where = str(folder / FILE)
+    try:
+        request = msgspec.json.decode(_read(folder / FILE, REQUEST_BYTES_MAX), type=SigningRequest)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise Rejected(f"no signing request: {error}", where, "see shared/request.py") from None
+    if request.v != VERSION:
+        raise Rejected(f"version {request.v}", where, f"this program reads version {VERSION}")
+    bounds = ModelBounds()
+    packed = _named(folder, request.bundle, request.bundle_sha256, bounds.bundle_bytes_max)
+    files = unpack(packed, bounds, request.bundle)
+    text = _named(folder, request.declaration, request.declaration_sha256, REQUEST_BYTES_MAX)
+    declared = parse_bundle(text, request.declaration)
+    _need(declared == files.bundle, "the declaration is not what the bundle says", where)
+    _need(request.bundle == files.filename, "not the name of this bundle", request.bundle)
+    said = (request.name, request.version, request.release)
+    _need(said == (declared.name, declared.version, declared.release),
+          "name, version or release differ from the bundle's", where)  # fmt: skip
+    return request, files
+
+
+def summary(request: SigningRequest, bundle: Bundle) -> str:
+    """What a signer should have read before signing."""
+    lines = [
+        f"{request.name} {request.version}, release {request.release}, for {request.tail or 'a type'}",
+        f"  replaces      {request.replaces}",
+        f"  asked by      {request.by}: {request.reason}",
+        f"  made for      ESN {', '.join(x.esn for x in bundle.instances)}",
+        f"  full fidelity {request.full_fidelity[:60]}",
+        f"  flights       {', '.join(request.flights) or 'none'}",
+        *(
+            f"  baseline      ESN {esn} {sha[:16]}"
+            for esn, sha in sorted(request.baselines.items())
+        ),
+        *(
+            f"  model error   ESN {x.esn} {x.output}, {x.rows.replace('_', ' ')}: "
+            f"{x.before_rms:.2f} before, {x.after_rms:.2f} after {x.unit} rms "
+            f"({x.before_worst:.1f}, {x.after_worst:.1f} worst; {x.n} rows)"
+            for x in request.model_error
+        ),
+        *(
+            f"  monitor       {m.name}: onset {m.onset:g}, clear {m.clear:g}"
+            for m in bundle.monitors
+        ),
+        *(f"  note          {note}" for note in request.notes),
+        f"  sha-256       {request.bundle_sha256}",
+    ]
+    # Whoever wrote the request chooses its texts: none may move the signer's cursor.
+    return "\n".join("".join(c if c.isprintable() else "?" for c in line) for line in lines)
+
+
+def _named(folder: Path, name: str, sha256: str, bytes_max: int) -> bytes:
+    data = _read(folder / name, bytes_max)
+    found = hashlib.sha256(data).hexdigest()
+    if found != sha256:
+        raise Rejected(f"sha-256 is {found[:12]}…, the request says {sha256[:12]}…", name,
+                       "ask for it again; do not sign this")  # fmt: skip
+    return data
+
+
+def _read(path: Path, bytes_max: int) -> bytes:
+    try:
+        with path.open("rb") as file:
+            data = file.read(bytes_max + 1)
+    except OSError as error:
+        raise Unreachable(f"cannot read: {error.strerror}", str(path), "check the path") from None
+    if len(data) > bytes_max:
+        raise Rejected(f"over {bytes_max} bytes", str(path), "this is no request of ours")
+    return data
+
+
+def _need(ok: bool, what: str, where: str) -> None:
+    if not ok:
+        raise Rejected(what, where, "ask for it again; do not sign this")
