@@ -31,11 +31,17 @@ PARAMETERS = ("fan_eff", "fan_flow", "lpc_eff", "lpc_flow", "hpc_eff", "hpc_flow
 TEXTS = {"fan": "fan", "lpc": "booster", "hpc": "HPC", "hpt": "HPT", "lpt": "LPT",
          "eff": "efficiency", "flow": "flow capacity"}  # fmt: skip
 
-# 1 sigma of a change between maintenance events, as a fraction of nominal: an assumption, wide
-# enough for what a shop calls worn (a few percent) and narrow enough to prefer a small cause.
-PRIOR = dict.fromkeys(PARAMETERS, 0.02)
+# 1 sigma of a change between maintenance events, a fraction of nominal; assumptions: compressors
+# take what the air brings (dirt, erosion, ingestion) and lose most, the low-pressure parts least.
+PRIOR = {"fan_eff": 0.01, "fan_flow": 0.01, "lpc_eff": 0.015, "lpc_flow": 0.015, "hpc_eff": 0.03,
+         "hpc_flow": 0.03, "hpt_eff": 0.0125, "hpt_flow": 0.01, "lpt_eff": 0.01,
+         "lpt_flow": 0.01}  # fmt: skip
 BIAS_PRIOR = {"n2": 0.003, "egt": 0.012, "ff": 0.02}
 """1 sigma of a sensor that has gone off: 0.3 % N2, 10 K EGT, 2 % fuel flow (assumptions)."""
+SENSOR_SHARE = 0.25
+"""Of what is found, before the readings are looked at, sensors are a quarter; what deteriorates
+more is at fault more often, in proportion to PRIOR. Assumptions; they decide only between causes
+that the readings cannot tell apart."""
 SIGN = dict.fromkeys(PARAMETERS, -1) | {"hpt_flow": 0, "lpt_flow": 0}
 """Wear lowers efficiencies and what compressors swallow; turbine nozzles erode or clog."""
 AMOUNT_MAX = 0.08  # of a change, 4 sigma; a greater one is no deterioration
@@ -43,10 +49,15 @@ SENSITIVITY_SIGMA = 0.05
 """Relative error of a sensitivity, per output: ours against pyCycle's (docs/reconciliation.md)."""
 MODEL_FLOOR = {"n2": 0.0005, "egt": 0.001, "ff": 0.002}
 """Least error of a baseline, relative: 0.05 % N2, 1 K EGT, 0.2 % fuel flow; assumption."""
-MODEL_TAU_S = 600.0
-"""Half of a baseline's error is the same all flight, half forgets itself over this; assumption:
-the flight condition that it depends on changes in minutes."""
+MODEL_SHARES = (0.4, 0.4, 0.2)
+"""Of the variance of a baseline's error: the same all flight; with the flight condition; with
+time. Assumptions."""
+CONDITION_SPANS = (6.0, 0.15)
+"""Corrected N1 (%) and Mach over which the second part forgets itself: trims are straight lines
+over 20 % of N1, maps are read at steps of 5 %; assumption."""
+MODEL_TAU_S = 600.0  # over which the third part forgets itself: heat soak; assumption
 LAG_S = 3.0  # 1 sigma; thermocouples lag by 2 s, the core by a few (see the steady rule aboard)
+STEP_ENOUGH = 1e-5  # of a Gauss-Newton step: 0.001 %
 WHITE_MIN = {"n2": 2e-5, "egt": 5e-5, "ff": 2e-4}  # of a 1 s mean: a tenth of the LSBs of ARINC 429
 
 
@@ -64,6 +75,10 @@ class Observed:
     """Noise of a 1 s mean, 1 sigma, relative, [3]."""
     model: Float64
     """Error of the baseline, 1 sigma, relative, [3]."""
+    condition: Float64
+    """Corrected N1 (%) and Mach, [k, 2]."""
+    level: Float64
+    """Baseline's outputs, EGT in K, [k, 3]."""
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -77,12 +92,15 @@ class Observed:
     @cached_property
     def covariance(self) -> Float64:
         """Of z, per output, [3, k, k]; outputs err independently."""
-        t_s = self.t_s
-        forgets = np.exp(-np.abs(t_s[:, None] - t_s[None, :]) / MODEL_TAU_S)
+        t_s, at = self.t_s, self.condition / np.array(CONDITION_SPANS)
+        apart = ((at[:, None, :] - at[None, :, :]) ** 2).sum(axis=2)
+        always, by_condition, by_time = MODEL_SHARES
+        alike = always + by_condition * np.exp(-0.5 * apart)
+        alike += by_time * np.exp(-np.abs(t_s[:, None] - t_s[None, :]) / MODEL_TAU_S)
         found = np.empty((len(OUTPUTS), len(self), len(self)))
         for o in range(len(OUTPUTS)):
             lag = LAG_S * self.rate[:, o]
-            found[o] = self.model[o] ** 2 * (0.5 + 0.5 * forgets) + np.outer(lag, lag)
+            found[o] = self.model[o] ** 2 * alike + np.outer(lag, lag)
             found[o][np.diag_indices(len(self))] += self.white[o] ** 2 / self.rows
         return found
 
@@ -106,6 +124,8 @@ class Cause:
     prior: float
     sign: int
     sensitivity_sigma: float
+    share: float
+    """Prior probability among all causes."""
 
     @property
     def bias_of(self) -> str:
@@ -121,15 +141,28 @@ class Cause:
         return f"{TEXTS[component]} {TEXTS[what]}"
 
 
-CAUSES = tuple(
-    Cause(name, PRIOR[name], SIGN[name], SENSITIVITY_SIGMA) for name in PARAMETERS
-) + tuple(Cause(f"bias_{name}", BIAS_PRIOR[name], 0, 0.0) for name in OUTPUTS)
+def _causes() -> tuple[Cause, ...]:
+    total = sum(PRIOR.values())
+    engine = [Cause(x, PRIOR[x], SIGN[x], SENSITIVITY_SIGMA, (1 - SENSOR_SHARE) * PRIOR[x] / total)
+              for x in PARAMETERS]  # fmt: skip
+    sensors = [Cause(f"bias_{x}", BIAS_PRIOR[x], 0, 0.0, SENSOR_SHARE / len(OUTPUTS))
+               for x in OUTPUTS]  # fmt: skip
+    return (*engine, *sensors)
 
 
-def directions(sensitivities: Float64) -> Float64:
-    """How z moves with each of CAUSES, [k, 3, causes], from sensitivities [k, 3, PARAMETERS]."""
+CAUSES = _causes()
+
+
+def directions(sensitivities: Float64, level: Float64) -> Float64:
+    """How z moves with each of CAUSES, [k, 3, causes].
+
+    sensitivities: [k, 3, PARAMETERS]; level: [k, 3]. A bias of N2 and EGT is an amount added, as
+    a share of the median level; that of fuel flow a factor, as of a flow meter.
+    """
     k = len(sensitivities)
-    biases = np.broadcast_to(np.eye(len(OUTPUTS)), (k, len(OUTPUTS), len(OUTPUTS)))
+    biases = np.zeros((k, len(OUTPUTS), len(OUTPUTS)))
+    for i, name in enumerate(OUTPUTS):
+        biases[:, i, i] = 1.0 if name == "ff" else np.median(level[:, i]) / level[:, i]
     return np.concatenate([sensitivities, biases], axis=2)
 
 
@@ -164,37 +197,34 @@ class Joint:
 
 
 def joint_estimate(
-    observed: Observed, used: npt.NDArray[np.bool_],
-    response: Callable[[Float64], Float64], sensitivities: Callable[[Float64], Float64],
-    iterations_max: int = 6,
+    observed: Observed, used: npt.NDArray[np.bool_], slope: Float64,
+    response: Callable[[Float64], Float64], steps_max: int = 12,
 ) -> Joint:  # fmt: skip
     """Gauss-Newton on ln(measured / baseline) over the windows `used`, with the prior.
 
-    response: change [10] to ln ratio [k, 3]; sensitivities: change to [k, 3, 10].
+    slope: sensitivities at no change, [k, 3, 10], kept (over a few percent they hold within
+    SENSITIVITY_SIGMA); response: change [10] to ln ratio [k, 3], not linearised.
     """
     prior = np.diag([1 / PRIOR[name] ** 2 for name in PARAMETERS])
     index = np.flatnonzero(used)
     weight = [np.linalg.inv(c[np.ix_(index, index)]) for c in observed.covariance]
-    x, converged = np.zeros(len(PARAMETERS)), False
-    information = prior
-    for _ in range(iterations_max):
-        left = (observed.z - response(x))[index]
-        slope = sensitivities(x)[index]
-        information, push = prior.copy(), -prior @ x
+    slope = slope[index]
+    information = prior + sum(slope[:, o].T @ w @ slope[:, o] for o, w in enumerate(weight))
+    x, converged, left = np.zeros(len(PARAMETERS)), False, observed.z[index]
+    for _ in range(steps_max):
+        push = -prior @ x
         for o, w in enumerate(weight):
-            information += slope[:, o].T @ w @ slope[:, o]
-            push += slope[:, o].T @ w @ left[:, o]
+            push = push + slope[:, o].T @ w @ left[:, o]
         step = np.linalg.solve(information, push)
-        if not np.isfinite(step).all():
-            break
         x = x + step
-        if np.abs(step).max() < 1e-5:
+        left = (observed.z - response(x))[index]
+        if not np.isfinite(left).all():
+            break
+        if np.abs(step).max() < STEP_ENOUGH:
             converged = True
             break
-    left = (observed.z - response(x))[index]
-    covariance = np.linalg.inv(information)
-    own = np.array([SENSITIVITY_SIGMA * abs(v) for v in x])
-    covariance = covariance + np.diag(own**2)
+    posterior = np.linalg.inv(information)
+    learned = 1 - np.diag(posterior) / np.diag(np.linalg.inv(prior))
+    covariance = posterior + np.diag((SENSITIVITY_SIGMA * x) ** 2)
     chi2 = float(sum(left[:, o] @ w @ left[:, o] for o, w in enumerate(weight)))
-    learned = 1 - np.diag(np.linalg.inv(information)) / np.diag(np.linalg.inv(prior))
-    return Joint(x, covariance, learned, chi2, converged)
+    return Joint(x, np.asarray(covariance, np.float64), learned, chi2, converged)

@@ -33,6 +33,7 @@ from ground.reconcile.result import EngineResult, Finding, Parameter, Verdict
 from ground.reconcile.rows import Binding, Rows
 from ground.reconcile.verdict import THRESHOLD, hypotheses_of, not_enough, verdict_of
 from ground.reconcile.windows import STEADY, Windows, steady_rows, windows_of
+from shared.behaviour.formulas import corrected_speed, theta
 from shared.bundle import Steady
 from shared.phases import AIRBORNE
 
@@ -101,13 +102,14 @@ def judge(
         return Judged(counted, tuple(findings), engine)
     level = {x: float(np.median(_positive(columns[x] + FULL_SCALE[x])[used])) for x in OUTPUTS}
     sigma = dict(baseline.smoothed_rms) or dict(baseline.sigma)
-    observed = _observed(rows.t_ns, z, windows, full, model_error(sigma, level))
+    observed = _observed(rows.t_ns, z, windows, columns, full, model_error(sigma, level))
     points = {x: windows.mean(columns[x]) for x in INPUTS}
-    found, direction = explain(observed, points, fidelity)
+    slope = np.nan_to_num(fidelity.sensitivities(points, {}, PARAMETERS))
+    found, direction = explain(observed, slope, points, fidelity)
     verdict = verdict_of(name, observed, found, level, least_loss(observed, direction))
     result = msgspec.structs.replace(
         counted, verdict=verdict, hypotheses=hypotheses_of(observed, found),
-        parameters=_joint(observed, found[0], points, fidelity),
+        parameters=_joint(observed, found[0], slope, points, fidelity),
     )  # fmt: skip
     if verdict.kind == "unexplained":
         findings.append(Finding(code="no_single_cause", esn=baseline.esn, text=verdict.text))
@@ -120,15 +122,15 @@ def judge(
 
 
 def explain(
-    observed: Observed, points: Mapping[str, Float64], fidelity: Fidelity
+    observed: Observed, slope: Float64, points: Mapping[str, Float64], fidelity: Fidelity
 ) -> tuple[list[Evidence], Float64]:
     """Evidence of every cause, most probable first, and the direction of each, [k, 3, causes].
+    slope: sensitivities at no change, [k, 3, PARAMETERS].
 
     Gauss-Newton in its secant form: the direction of a plausible cause is taken from no change
     to the change it explains, until that stands still.
     """
-    slope = fidelity.sensitivities(points, {}, PARAMETERS)
-    direction = directions(np.nan_to_num(slope))
+    direction = directions(slope, observed.level)
     found = search(observed, direction)
     shapes = shapes_for(observed)
     for _ in range(SECANT_PASSES):
@@ -143,7 +145,7 @@ def explain(
                 direction[fine, :, j] = bent[fine]
                 evidence = evidence_of(observed, evidence.cause, direction[:, :, j], shapes)
             again.append(evidence)
-        found = sorted(again, key=lambda e: -e.score)
+        found = sorted(again, key=lambda e: -e.rank)
     best = CAUSES.index(found[0].cause)
     found[0] = refined(observed, direction[:, :, best], found[0])
     return found, direction
@@ -219,8 +221,9 @@ def _too_little(
 
 
 def _observed(
-    t_ns: Int64, z: Float64, windows: Windows, full: Mapping[str, Float64], model: Float64
-) -> Observed:
+    t_ns: Int64, z: Float64, windows: Windows, columns: Mapping[str, Float64],
+    full: Mapping[str, Float64], model: Float64,
+) -> Observed:  # fmt: skip
     label = windows.label
     ends = np.flatnonzero(np.diff(np.concatenate(([-1], label, [-1]))))
     bounds = [(low, high) for low, high in pairwise(ends.tolist()) if label[low] >= 0]
@@ -228,17 +231,21 @@ def _observed(
     absolute = [np.log(_positive(full[x] + FULL_SCALE[x])) for x in OUTPUTS]
     rate = [[float((y[high - 1] - y[low]) / max(high - 1 - low, 1)) for y in absolute]
             for low, high in bounds]  # fmt: skip
+    n1c = corrected_speed(columns["n1"], theta(columns["tat"]))
     return Observed(
         start_ns=np.array([t_ns[low] - half for low, _ in bounds]),
         stop_ns=np.array([t_ns[high - 1] + half for _, high in bounds]),
         rows=windows.rows, z=np.stack([windows.mean(z[:, i]) for i in range(3)], axis=1),
         rate=np.array(rate), white=white_noise(z, label), model=model,
+        condition=np.stack([windows.mean(n1c), windows.mean(columns["mach"])], axis=1),
+        level=np.stack([windows.mean(full[x] + FULL_SCALE[x]) for x in OUTPUTS], axis=1),
     )  # fmt: skip
 
 
 def _joint(
-    observed: Observed, best: Evidence, points: Mapping[str, Float64], fidelity: Fidelity
-) -> tuple[Parameter, ...]:
+    observed: Observed, best: Evidence, slope: Float64, points: Mapping[str, Float64],
+    fidelity: Fidelity,
+) -> tuple[Parameter, ...]:  # fmt: skip
     """All parameters at once, at the end of the flight: from windows after the change, if any."""
     used = np.ones(len(observed), np.bool_)
     if best.score >= THRESHOLD and best.standing < 0.5:
@@ -251,11 +258,8 @@ def _joint(
         return {name: np.full(len(observed), v) for name, v in zip(PARAMETERS, x, strict=True)}
 
     joint = joint_estimate(
-        observed, used,
-        lambda x: np.nan_to_num(fidelity.response(points, change(x))) if x.any()
-        else np.zeros_like(observed.z),
-        lambda x: np.nan_to_num(fidelity.sensitivities(points, change(x), PARAMETERS)),
-    )  # fmt: skip
+        observed, used, slope, lambda x: np.nan_to_num(fidelity.response(points, change(x)))
+    )
     sigma = np.sqrt(np.diag(joint.covariance))
     return tuple(
         Parameter(name=name, estimate=100 * float(joint.estimate[i]),

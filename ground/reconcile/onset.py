@@ -101,6 +101,11 @@ class Evidence:
     """Share of the change that had come at the end of the last window, mean."""
 
     @property
+    def rank(self) -> float:
+        """ln of the posterior, but for a constant."""
+        return self.score + float(np.log(self.cause.share))
+
+    @property
     def best(self) -> int:
         return int(np.argmax(self.mass))
 
@@ -180,13 +185,13 @@ def search(
     found = [
         evidence_of(observed, cause, direction[:, :, j], shapes) for j, cause in enumerate(causes)
     ]
-    return sorted(found, key=lambda e: -e.score)
+    return sorted(found, key=lambda e: -e.rank)
 
 
 def probabilities(found: Sequence[Evidence]) -> tuple[float, list[float]]:
     """(of healthy, of each cause), summing to 1."""
-    each = np.log((1 - HEALTHY_PRIOR) / max(len(found), 1))
-    ln = np.array([np.log(HEALTHY_PRIOR), *(each + e.score for e in found)])
+    news = np.log(1 - HEALTHY_PRIOR)
+    ln = np.array([np.log(HEALTHY_PRIOR), *(news + e.rank for e in found)])
     share = np.exp(ln - logsumexp(ln))
     return float(share[0]), [float(x) for x in share[1:]]
 

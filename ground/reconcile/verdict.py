@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-import numpy as np
 from scipy.stats import chi2 as chi2_law
 
 from ground.reconcile.errors import NORMAL_95
@@ -26,6 +25,7 @@ SEPARABLE = 3.0
 UNEXPLAINED_P = 1e-6
 """Chance of a remainder as large as this, below which no cause tried explains it; assumption."""
 STANDING = 0.5
+RIVALS_NAMED = 3  # in the text; all are in `not_separable`
 ADVICE = {
     "hpc_eff": "borescope the HPC, consider a core wash; follow the EGT margin",
     "hpc_flow": "borescope the HPC, consider a core wash; follow the EGT margin",
@@ -64,23 +64,20 @@ def verdict_of(
         )  # fmt: skip
     if _chance(best.chi2, 3 * len(observed) - 1) < UNEXPLAINED_P:
         return _unexplained(name, best.chi2, 3 * len(observed) - 1, score)
-    rivals = [e.cause for e in found[1:] if score - e.score < SEPARABLE]
+    rivals = [e for e in found[1:] if best.rank - e.rank < SEPARABLE]
     onset = onset_of(observed, best)
-    amount, unit = best.amount, "%"
-    scale = 100.0
-    if best.cause.bias_of:
-        unit, scale = SENSOR_UNITS[best.cause.bias_of], level[best.cause.bias_of]
-    size = f"{scale * amount:+.{_digits(scale * best.amount_sigma)}f} {_shown(unit)} ± "
-    size += f"{scale * NORMAL_95 * best.amount_sigma:.{_digits(scale * best.amount_sigma)}f}"
+    scale, unit = _scale(best, level)
     since = since_text(onset)
-    doubt = f"; {' and '.join(x.text for x in rivals)} would explain it as well" if rivals else ""
+    others = "".join(f", or {x.cause.text} {_size(x, level)}" for x in rivals[:RIVALS_NAMED])
+    others += f", or {len(rivals) - RIVALS_NAMED} more" if len(rivals) > RIVALS_NAMED else ""
+    doubt = "; these readings cannot tell them apart" if rivals else ""
     return Verdict(
         kind="sensor_fault" if best.cause.bias_of else "degrading",
-        text=f"{name}: {best.cause.text} {size} {since}{doubt}",
+        text=f"{name}: {best.cause.text} {_size(best, level)} {since}{others}{doubt}",
         advice=_advice(best, rivals, onset),
         cause=best.cause.bias_of or best.cause.name,
-        not_separable=tuple(x.name for x in (best.cause, *rivals)) if rivals else (),
-        estimate=scale * amount, estimate_95=scale * NORMAL_95 * best.amount_sigma, unit=unit,
+        not_separable=tuple(x.cause.name for x in (best, *rivals)) if rivals else (),
+        estimate=scale * best.amount, estimate_95=scale * NORMAL_95 * best.amount_sigma, unit=unit,
         probability=odds[0], score=score, threshold=THRESHOLD, onset=onset,
     )  # fmt: skip
 
@@ -148,7 +145,22 @@ def not_enough(name: str, why: str, advice: str, out_of_range: bool = False) -> 
     return Verdict(kind=kind, text=f"{name}: nothing can be said: {why}", advice=advice)  # type: ignore[arg-type]  # both are kinds
 
 
-def _advice(best: Evidence, rivals: Sequence[object], onset: Onset) -> str:
+def _scale(evidence: Evidence, level: dict[str, float]) -> tuple[float, str]:
+    """What turns its amount into the unit it is told in."""
+    output = evidence.cause.bias_of
+    return (level[output], SENSOR_UNITS[output]) if output else (100.0, "%")
+
+
+def _size(evidence: Evidence, level: dict[str, float]) -> str:
+    """`-3.0 % ± 0.4`."""
+    scale, unit = _scale(evidence, level)
+    half = scale * NORMAL_95 * evidence.amount_sigma
+    digits = 0 if half >= 10 else 1 if half >= 0.1 else 2
+    shown = {"Cel": "K"}.get(unit, unit)  # a difference of temperatures
+    return f"{scale * evidence.amount:+.{digits}f} {shown} ± {half:.{digits}f}"
+
+
+def _advice(best: Evidence, rivals: Sequence[Evidence], onset: Onset) -> str:
     advice = ADVICE[best.cause.name]
     if rivals:
         advice += "; compare the other engine and the next flights before choosing between them"
@@ -159,14 +171,6 @@ def _advice(best: Evidence, rivals: Sequence[object], onset: Onset) -> str:
 
 def _chance(chi2: float, dof: int) -> float:
     return float(chi2_law.sf(chi2, max(dof, 1)))
-
-
-def _digits(sigma: float) -> int:
-    return int(np.clip(1 - np.floor(np.log10(max(NORMAL_95 * sigma, 1e-6)) + 1e-9), 0, 2)) or 0
-
-
-def _shown(unit: str) -> str:
-    return {"Cel": "K", "kg/h": "kg/h", "%": "%"}[unit]
 
 
 def _clock(t_ns: int) -> str:
