@@ -97,10 +97,11 @@ class Run:
     t4: Float64
     airflow: Float64
     bypass_ratio: Float64
-    p25: Float64
-    t25: Float64
-    p45: Float64
-    t5: Float64
+    inlet: Stream
+    customer: Stream
+    exhaust: Stream
+    bypass: Stream
+    """Core and bypass at their nozzles."""
 
 
 def _compressor(
@@ -136,7 +137,7 @@ def run(
     fan_line, lpc_line, hpc_line, n2c, t4_t2, hpt_pr, lpt_pr = state
     none = 0.0 * fan_line
     s2 = Stream(none, at.t + none, at.p + none, at.h + none)
-    n2_rpm = n2c * (data.design.n2_rpm / data_theta(engine)) * np.sqrt(s2.t / T_REF_K)
+    n2_rpm = n2c * design_n2c(engine) * np.sqrt(s2.t / T_REF_K)
 
     s21, w2 = _compressor(
         gas, maps["fan"], scales.fan, s2, at.n1_rpm, fan_line, k["fan_eff"], k["fan_flow"]
@@ -150,10 +151,13 @@ def run(
         gas, maps["hpc"], scales.hpc, s25, n2_rpm, hpc_line, k["hpc_eff"], k["hpc_flow"]
     )
     rise = s3.h - s25.h
-    cool1, cool2 = (
+    cool1, cool2, customer = (
         _bled(gas, s25, s3, core * fraction, work)
-        for fraction, work in ((bleed.cool1, bleed.cool1_work), (bleed.cool2, bleed.cool2_work))
-    )
+        for fraction, work in (
+            (bleed.cool1, bleed.cool1_work), (bleed.cool2, bleed.cool2_work),
+            (at.customer, bleed.customer_work),
+        )
+    )  # fmt: skip
     left = (
         1.0 - bleed.cool1 * (1 - bleed.cool1_work) - bleed.cool2 * (1 - bleed.cool2_work)
         - at.customer * (1 - bleed.customer_work)
@@ -200,15 +204,15 @@ def run(
     return Run(
         residuals=residuals, n2_rpm=n2_rpm, t45=s45.t, fuel_kg_s=fuel, thrust_n=thrust,
         t3=s3.t, p3=s3.p, t4=s4.t, airflow=w2, bypass_ratio=w2 / core - 1.0,
-        p25=s25.p, t25=s25.t, p45=s45.p, t5=s5.t,
+        inlet=Stream(w2, s2.t, s2.p, s2.h), customer=customer, exhaust=s7, bypass=s17,
     )  # fmt: skip
 
 
-def data_theta(engine: EngineType) -> float:
-    """sqrt(theta) at the fan of the design point: corrects the design N2 for `n2c`."""
-    return engine.data.design.n1_rpm / (
-        engine.scales.fan.speed * load_maps()["fan"].defaults["NcMap"]
-    )
+def design_n2c(engine: EngineType) -> float:
+    """Corrected N2 at the design point, rpm: the unit of the unknown `n2c`."""
+    d = engine.data.design
+    fan = engine.scales.fan.speed * load_maps()["fan"].defaults["NcMap"]
+    return d.n2_rpm * fan / d.n1_rpm
 
 
 def _bled(gas: Gas, before: Stream, after: Stream, w: Float64, work: float) -> Stream:

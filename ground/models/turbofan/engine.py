@@ -15,6 +15,7 @@ from typing import Final
 
 import msgspec
 
+from ground.models.turbofan.gas import GAS
 from ground.models.turbofan.maps import MAPS
 from shared.errors import Rejected
 
@@ -147,7 +148,7 @@ class EngineType:
 
     data: EngineData
     sha256: str
-    """Hex, over the design data and the maps."""
+    """Hex, over the design data, the maps and the gas data."""
     scales: Scales
 
     @property
@@ -174,5 +175,6 @@ def load_engine_type(name: str = "hbtf_cfm56") -> EngineType:
         data = msgspec.toml.decode(text, type=EngineData)
     except msgspec.DecodeError as error:
         raise Rejected(str(error), str(path), "correct the engine type's data") from error
-    digest = hashlib.sha256(text + b"\0" + MAPS.read_bytes()).hexdigest()
+    parts = (text, MAPS.read_bytes(), GAS.read_bytes())
+    digest = hashlib.sha256(b"\0".join(parts)).hexdigest()
     return EngineType(data, digest, size(data))

@@ -31,7 +31,7 @@ import numpy.typing as npt
 
 Float64 = npt.NDArray[np.float64]
 
-_DATA: Final = Path(__file__).parent / "data" / "gas_nasa9.json"
+GAS: Final = Path(__file__).parent / "data" / "gas_nasa9.json"
 R_MOLAR: Final = 8.3144598  # J/(mol K), as pyCycle has it
 T_LOW_K: Final = 180.0
 T_HIGH_K: Final = 2200.0
@@ -215,7 +215,7 @@ def _pure(data: dict[str, Any], mols: dict[str, float], share: float, degree: in
 
 def read_data() -> dict[str, Any]:
     """The data file as it is."""
-    data: dict[str, Any] = json.loads(_DATA.read_text())
+    data: dict[str, Any] = json.loads(GAS.read_text())
     return data
 
 

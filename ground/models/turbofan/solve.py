@@ -30,6 +30,9 @@ WHY: Final = ("ok", "bad input", "out of range", "not converged")
 
 CHUNK = 4096
 """Points at a time: 30 MB of work arrays, and long enough that numpy is not the cost."""
+LINE_VALID: Final = (0.9, 3.2)
+"""R-lines that are answered: the maps end at 1 (stall) and 3; half a cell beyond is allowed."""
+_ROUNDING: Final = 1e-6  # a limit itself is inside, however it was computed
 HEALTH_MAX: Final = 0.25
 """|h| beyond this is not an engine that runs: an assumption."""
 
@@ -102,9 +105,9 @@ def solve(
         at = inlet_of(engine, *(c[rows] for c in columns))
         k = multipliers({name: h[rows] for name, h in wear.items()})
         matched = match(engine, at, k, *start_table(engine)(at.n1c, at.mach))
-        done = matched.done
-        found[:, rows[done]] = _outputs(engine, run(engine, at, k, matched.states))[:, done]
-        why[rows[~done]] = NOT_CONVERGED
+        why[rows] = np.where(matched.done, _mapped(matched.states), NOT_CONVERGED)
+        ok = why[rows] == OK
+        found[:, rows[ok]] = _outputs(engine, run(engine, at, k, matched.states))[:, ok]
     values = dict(zip(_QUANTITIES, found, strict=True))
     return Solution(ok=why == OK, why=why, **values)
 
@@ -160,6 +163,13 @@ def _judge(
             inside &= (value >= low) & (value <= high)
     why = np.where(finite & sane, np.where(inside, OK, OUT_OF_RANGE), BAD_INPUT)
     return why.astype(np.uint8)
+
+
+def _mapped(states: Float64) -> npt.NDArray[np.uint8]:
+    """OUT_OF_RANGE where a compressor runs beyond its map: stall, or far into choke."""
+    lines = states[:3]
+    inside = (lines >= LINE_VALID[0]) & (lines <= LINE_VALID[1])
+    return np.where(inside.all(axis=0), OK, OUT_OF_RANGE).astype(np.uint8)
 
 
 def _chunks(rows: npt.NDArray[np.intp]) -> Iterator[npt.NDArray[np.intp]]:
