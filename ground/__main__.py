@@ -19,13 +19,14 @@ from ground.commands import (
     ingest,
     init,
     offer,
+    report,
     up,
     what_if,
     worker,
 )
 from shared.errors import TailTwinError
 
-COMMANDS = (init, enroll, up, api, ingest, worker, offer, import_, flights, closure, what_if)
+COMMANDS = (init, enroll, up, api, ingest, worker, offer, import_, flights, closure, report, what_if)
 """In the order of the help; `ground/commands/` has one module each."""
 
 _EXAMPLES = """\
