@@ -5,6 +5,7 @@ In: the folders of a ground. Out: `Sources`. Read-only.
 
 from __future__ import annotations
 
+from ground.calibrate.baselines import Baselines
 from ground.config import Paths
 from ground.database import open_reader
 from ground.ingest.segments import SegmentReader
@@ -27,6 +28,8 @@ def sources_of(paths: Paths) -> Sources:
         return read_flight(records, paths.flights, row.tail, name)
 
     def baseline(esn: str, at_ns: int) -> Baseline | None:
-        return None
+        if not paths.control.exists():
+            return None
+        return Baselines.open(paths.control).of_esn(esn, at_ns)
 
     return Sources(load_engine_type, flight, baseline)
