@@ -1,8 +1,9 @@
 """The ground, process by process: what each is made of.
 
-        links ─▶ nats-server ─▶ ingest ─▶ segments, ledger.db ─▶ worker ─▶ lake/flights
-                      ▲            │ acks                │
-                      └────────────┘                     └─▶ api ─▶ HTTP
+        links ─▶ nats-server ─▶ ingest ─▶ segments, ledger.db ─▶ worker ─▶ lake/flights, results
+                   ▲     ▲         │ acks                │         │ jobs
+                   │     └─────────┘                     └─▶ api ─▶ HTTP
+                   └───────────────────────────────────────────────┘
 
 In: a state folder. Out: one running process. This is the file that connects the parts; the
 parts know each other by messages and tables only. Each process imports its own parts when it
@@ -17,14 +18,18 @@ import logging
 import os
 import shutil
 import signal
-from collections.abc import Iterator
+import socket
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+
+from nats.aio.client import Client
 
 from ground.broker import connect
 from ground.config import GroundConfig, Paths, load_config
 from ground.database import open_reader, open_writer
 from ground.ingest.segments import SegmentReader, Segments
+from ground.jobs.handlers import KINDS, Kind
 from ground.twins.control import Control
 from shared.clock import SystemClock
 from shared.errors import ConfigError
@@ -32,6 +37,7 @@ from shared.identity import Signer
 from shared.log import event, setup
 
 WORKER_PERIOD_S = 0.5
+SPARE_DELIVERIES = 16  # of a message, beyond its tries: workers that stop, a database that is busy
 
 
 def run_ingest(paths: Paths) -> None:
@@ -68,15 +74,20 @@ async def _ingest(paths: Paths, config: GroundConfig) -> None:
         engine.dispose()
 
 
-def run_worker(paths: Paths) -> None:
-    """Write flight files until SIGTERM."""
+def run_worker(paths: Paths, kinds: Mapping[str, Kind] = KINDS) -> None:
+    """Write flight files and run jobs until SIGTERM; any number of workers may."""
     setup("worker")
-    load_config(paths)
-    with only_one(paths, "worker"):
-        asyncio.run(_worker(paths))
+    asyncio.run(_worker(paths, load_config(paths), kinds))
 
 
-async def _worker(paths: Paths) -> None:
+async def _worker(paths: Paths, config: GroundConfig, kinds: Mapping[str, Kind]) -> None:
+    from ground.jobs.blobs import Blobs
+    from ground.jobs.child import resolve
+    from ground.jobs.due import DueFlights
+    from ground.jobs.job import Policy
+    from ground.jobs.queue import JobQueue
+    from ground.jobs.table import Jobs
+    from ground.jobs.worker import Worker
     from ground.lake.flights import FlightFiles
 
     stop = _until_term()
@@ -84,14 +95,31 @@ async def _worker(paths: Paths) -> None:
         await _wait(stop, WORKER_PERIOD_S)
     if stop.is_set():
         return
+    clock, control = SystemClock(), Control.open(paths.control)
+    settings, ledger = config.worker, open_reader(paths.ledger)
+    for kind in kinds.values():  # their tables are made with the others, here
+        if kind.conclusion:
+            resolve(kind.conclusion)
+    table = Jobs.open(paths, Policy.of(settings), kinds)
     files = FlightFiles(
-        open_reader(paths.ledger), open_writer(paths.control), SegmentReader(paths.segments),
-        paths.flights, SystemClock(),
+        ledger, table.engine, SegmentReader(paths.segments), paths.flights, clock
     )  # fmt: skip
-    event("working")
-    while not stop.is_set():
-        if not await asyncio.to_thread(files.write_one_due):
-            await _wait(stop, WORKER_PERIOD_S)
+    worker = Worker(
+        f"{socket.gethostname()}:{os.getpid()}", table, files, DueFlights(ledger, table, clock),
+        Blobs(paths.blobs), paths.state, kinds, clock, stop,
+    )  # fmt: skip
+    clients: list[Client] = []
+
+    async def join() -> JobQueue:
+        clients.append(await connect(config, "worker", control.password("worker"), patient=True))
+        deliveries = settings.attempts_max + SPARE_DELIVERIES
+        return JobQueue(clients[0], config.operator, settings.ack_wait_s, deliveries)
+
+    try:
+        await worker.run(join)
+    finally:
+        for client in clients:
+            await client.close()
 
 
 def run_api(paths: Paths, tuf_repo: Path | None) -> None:

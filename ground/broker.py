@@ -2,8 +2,9 @@
 
 In: the settings of the ground and the users of `control.db`. Out: `nats.conf`, and clients.
 Always holds: a device may publish only its own record classes and hello, and subscribe only its
-own ack and notice; only ingest may publish an ack. MQTT clients need no right beyond these: since
-nats-server 2.14 what the broker does for them under `$MQTT.` is implied.
+own ack and notice; only ingest may publish an ack; only a worker reaches the work queue. MQTT
+clients need no right beyond these: since nats-server 2.14 what the broker does for them under
+`$MQTT.` is implied.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import nats.errors
 from nats.aio.client import Client
 
 from ground.config import GroundConfig, Paths
+from ground.jobs.queue import worker_rights
 from ground.twins.control import Control, User
 from shared.errors import ConfigError, Unreachable
 from shared.files import write_durably
@@ -57,7 +59,7 @@ def permissions(operator: str, user: User) -> dict[str, list[str]]:
     if user.role == "api":
         return {"publish": [f"{any_tail}.notice", health], "subscribe": [inbox]}
     if user.role == "worker":
-        return {"publish": [health], "subscribe": [inbox]}
+        return {"publish": [health, *worker_rights(operator)], "subscribe": [inbox]}
     return {
         "publish": [subject(operator, user.user, leaf) for leaf in (*CLASSES, "hello")],
         "subscribe": [subject(operator, user.user, leaf) for leaf in ("ack", "notice")],
@@ -76,7 +78,8 @@ def server_config(config: GroundConfig, paths: Paths, users: Iterable[User]) -> 
         "log_file": str((paths.logs / "nats.log").absolute()),
         "logfile_size_limit": 10 << 20,
         "logfile_max_num": 3,
-        # Only because the MQTT listener demands it. Durability lives at the two ends.
+        # For the MQTT listener, which demands it, and for the work queue, which is filled from
+        # control.db. Durability lives at the ends.
         "jetstream": {
             "store_dir": str(paths.nats_store.absolute()),
             "max_memory_store": 64 << 20,

@@ -68,6 +68,8 @@ def transaction(engine: Engine, where: str) -> Iterator[Connection]:
         with engine.begin() as db:
             yield db
     except OperationalError as error:
+        if str(error.orig).startswith("no such"):
+            raise  # a table or column that this code should have made
         remedy = "try again; if it stays, see what else has the file open, and the free disk"
         raise Unreachable(f"{error.orig}", where, remedy) from None
 

@@ -1,4 +1,4 @@
-"""Supervise: nats-server, ingest, api and worker as children of one process.
+"""Supervise: nats-server, ingest, api and workers as children of one process.
 
 In: a state folder. Out: one line `ready {…}` on stdout once /readyz is ok; the log on stderr.
 Always holds: a child that dies is started again after a wait that doubles from 0.2 s to 10 s,
@@ -89,7 +89,7 @@ def up(paths: Paths, config: GroundConfig, control: Control, tuf_repo: Path | No
        say: Callable[[str], None]) -> None:  # fmt: skip
     """Run until SIGTERM or SIGINT; Unreachable when it is not ready within READY_WAIT_S."""
     write_server_config(config, paths, control)
-    children = _children(paths, tuf_repo)
+    children = _children(paths, tuf_repo, config.worker.count)
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
@@ -123,13 +123,12 @@ def is_ready(config: GroundConfig) -> tuple[bool, str]:
         return False, str(error)
 
 
-def _children(paths: Paths, tuf_repo: Path | None) -> list[Child]:
+def _children(paths: Paths, tuf_repo: Path | None, workers: int) -> list[Child]:
     """In the order in which they start; they stop in the reverse one."""
 
-    def own(name: str, *more: str) -> Child:
-        return Child(
-            name, [sys.executable, "-P", "-m", "ground", name, "--state", str(paths.state), *more]
-        )
+    def own(command: str, *more: str, name: str = "") -> Child:
+        arguments = ["-P", "-m", "ground", command, "--state", str(paths.state), *more]
+        return Child(name or command, [sys.executable, *arguments])
 
     return [
         Child(
@@ -139,6 +138,7 @@ def _children(paths: Paths, tuf_repo: Path | None) -> list[Child]:
         ),
         own("ingest"),
         own("worker"),
+        *(own("worker", name=f"worker-{k}") for k in range(2, workers + 1)),
         own("api", *(["--tuf-repo", str(tuf_repo)] if tuf_repo else [])),
     ]
 

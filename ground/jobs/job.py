@@ -11,6 +11,8 @@ from typing import Any, Literal
 
 import msgspec
 
+from ground.config import WorkerConfig
+
 State = Literal["queued", "running", "done", "failed", "dead"]
 ENDED: tuple[State, ...] = ("done", "failed", "dead")
 ERROR_CHARS_MAX = 1000
@@ -54,6 +56,13 @@ class Policy:
     attempts_max: int = 4
     retry_wait_ns: int = 10_000_000_000
     """Before the second try; four times as long before each further one."""
+
+    @staticmethod
+    def of(settings: WorkerConfig) -> Policy:
+        return Policy(
+            lease_ns=round(settings.ack_wait_s * 1e9), attempts_max=settings.attempts_max,
+            retry_wait_ns=round(settings.retry_wait_s * 1e9),
+        )  # fmt: skip
 
     def wait_ns(self, attempts: int) -> int:
         """After so many failed tries."""

@@ -3,13 +3,15 @@
 In: closures and the blocks of their periods. Out: `{tail}/{flight}.parquet` with columns
 `signal, t_ns, raw, quality` (and `f64` where a signal of the set has that encoding).
 Always holds: a file is of one closure revision, named in its metadata, and appears by rename;
-memory is bounded by the longest column, not by the flight: columns pass through a spill file.
+of several workers one writes it; memory is bounded by the longest column, not by the flight:
+columns pass through a spill file.
 """
 
 from __future__ import annotations
 
 import logging
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -21,9 +23,11 @@ import numpy.typing as npt
 from sqlalchemy import Engine, and_, case, func, select
 from sqlalchemy.dialects.sqlite import insert
 
+from ground.database import transaction
 from ground.ingest import schema
 from ground.ingest.index import column_of, group_of
 from ground.ingest.segments import Place, SegmentReader
+from ground.lake.claims import Claims
 from ground.lake.records import BlockRow, Records
 from ground.twins.control import flight_files
 from shared.block import decode_block
@@ -58,12 +62,18 @@ class FlightFiles:
     ) -> None:
         self._records, self._control = Records(ledger, reader), control
         self._folder, self._clock = folder, clock
+        self._claims = Claims(folder / ".claims")
 
     def write_one_due(self) -> bool:
-        """Write one file; False when none is due. A failure is noted and tried again later."""
-        due = self._due()
-        if due is None:
-            return False
+        """Write one file; False when none is due that no other writes already. A failure is noted
+        and tried again later."""
+        for due in self._due():
+            with self._claims.claim(f"{due.tail}/{due.flight}") as ours:
+                if ours and due in self._due():  # or another wrote it before we claimed it
+                    return self._write(due)
+        return False
+
+    def _write(self, due: Due) -> bool:
         path = self._folder / due.tail / f"{due.flight}.parquet"
         try:
             samples = write_flight(self._records, due, path)
@@ -78,17 +88,17 @@ class FlightFiles:
         event("flight_file", flight=due.flight, revision=due.revision, samples=samples, bytes=size)
         return True
 
-    def _due(self) -> Due | None:
+    def _due(self) -> list[Due]:
         """Fewest attempts first, then the oldest closure: who revises often stands last."""
         table = schema.closures
-        with self._records.engine.begin() as db:
+        with transaction(self._records.engine, "ledger.db") as db:
             closed = db.execute(
                 select(
                     table.c.tail, table.c.flight, func.max(table.c.revision),
                     func.max(table.c.t_ground_ns),
                 ).group_by(table.c.tail, table.c.flight)
             ).all()  # fmt: skip
-        with self._control.begin() as db:
+        with transaction(self._control, "control.db") as db:
             files = {(row.tail, row.flight): row for row in db.execute(select(flight_files))}
         due: list[tuple[int, int, Due]] = []
         for tail, flight, revision, t_ns in closed:
@@ -97,7 +107,7 @@ class FlightFiles:
                 due.append((0, t_ns, Due(tail, flight, revision)))
             elif done.problem and done.attempts < ATTEMPTS_MAX:
                 due.append((done.attempts, t_ns, Due(tail, flight, revision)))
-        return min(due, key=lambda one: one[:2])[2] if due else None
+        return [one for _, _, one in sorted(due, key=lambda one: one[:2])]
 
     def _note(self, due: Due, path: Path, samples: int, size: int, problem: str) -> None:
         row = {
@@ -108,7 +118,7 @@ class FlightFiles:
         statement = insert(flight_files).values(tail=due.tail, flight=due.flight, attempts=1, **row)
         again = and_(flight_files.c.revision == due.revision, flight_files.c.problem != "")
         attempts = case((again, flight_files.c.attempts + 1), else_=1)
-        with self._control.begin() as db:
+        with transaction(self._control, "control.db") as db:
             db.execute(
                 statement.on_conflict_do_update(
                     index_elements=["tail", "flight"], set_=row | {"attempts": attempts}
@@ -125,7 +135,9 @@ def write_flight(records: Records, due: Due, path: Path) -> int:
     if samples > SAMPLES_MAX:
         raise Rejected(f"{samples} samples, over the cap of {SAMPLES_MAX}", due.flight)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".writing-") as spill:
+    for left in path.parent.glob(f".writing-{due.flight}-*"):  # by a worker that was killed
+        shutil.rmtree(left, ignore_errors=True)
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".writing-{due.flight}-") as spill:
         folder = Path(spill)
         with duckdb.connect(str(folder / "sorted.db")) as db:
             db.execute(f"set memory_limit = '{DUCKDB_MEMORY}'")
