@@ -12,6 +12,8 @@ import sys
 
 from ground.commands import (
     api,
+    baseline,
+    calibrate,
     closure,
     enroll,
     flights,
@@ -26,7 +28,22 @@ from ground.commands import (
 )
 from shared.errors import TailTwinError
 
-COMMANDS = (init, enroll, up, api, ingest, worker, offer, import_, flights, closure, report, what_if)
+COMMANDS = (
+    init,
+    enroll,
+    up,
+    api,
+    ingest,
+    worker,
+    offer,
+    import_,
+    flights,
+    closure,
+    report,
+    what_if,
+    baseline,
+    calibrate,
+)
 """In the order of the help; `ground/commands/` has one module each."""
 
 _EXAMPLES = """\

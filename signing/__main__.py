@@ -15,6 +15,7 @@ from pathlib import Path
 import msgspec
 
 from shared.errors import Rejected, TailTwinError
+from shared.request import load_request, summary
 from signing.declare import declare, read_applicability
 from signing.keys import KeyFolder, read_passphrase
 from signing.publish import EXPIRY_DAYS, Repository, RepositoryView, wall_now
@@ -25,6 +26,7 @@ EXAMPLES = """\
 examples:
   tailtwin-sign init    --repo var/tuf --keys ~/keys
   tailtwin-sign publish --repo var/tuf --keys ~/keys egt-2.0.0-5f0c9a1b2c3d.tar.zst
+  tailtwin-sign publish --repo var/tuf --keys ~/keys --request request
   tailtwin-sign refresh --repo var/tuf --keys ~/keys
   tailtwin-sign inspect --repo var/tuf --json
 
@@ -60,7 +62,14 @@ def _run(arguments: argparse.Namespace) -> RepositoryView:
     if arguments.command == "refresh":
         return repository.refresh(keys)
     who = read_applicability(arguments.applicability) if arguments.applicability else None
-    return repository.publish(keys, [declare(b, who) for b in arguments.bundle])
+    bundles = list(arguments.bundle)
+    if bool(bundles) == bool(arguments.request):
+        raise Rejected("bundles or a request", "publish", "name BUNDLEs, or give --request DIR")
+    if arguments.request:
+        request, files = load_request(arguments.request)
+        print(summary(request, files.bundle), file=sys.stderr)
+        bundles = [arguments.request / request.bundle]
+    return repository.publish(keys, [declare(b, who) for b in bundles])
 
 
 def _passphrase(path: Path | None) -> bytes | None:
@@ -110,7 +119,11 @@ def _parser() -> argparse.ArgumentParser:
     init.add_argument("--root-keys", type=int, default=3, metavar="N", help="how many (3)")
     init.add_argument("--root-threshold", type=int, default=2, metavar="N", help="needed (2)")
     publish = command("publish", "add bundles; the release counter of a name has to grow")
-    publish.add_argument("bundle", type=Path, nargs="+", metavar="BUNDLE", help="a .tar.zst")
+    publish.add_argument("bundle", type=Path, nargs="*", metavar="BUNDLE", help="a .tar.zst")
+    publish.add_argument(
+        "--request", type=Path, metavar="DIR",
+        help="what `tailtwin-ground calibrate` wrote; its summary goes to stderr",
+    )  # fmt: skip
     publish.add_argument(
         "--applicability", type=Path, metavar="FILE", help="JSON; default: what bundle.json says"
     )

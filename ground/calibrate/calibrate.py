@@ -67,6 +67,9 @@ def calibrate(
 ) -> Calibrated:  # fmt: skip
     """Rejected when an ESN has no baseline, flights show too little, or a limit would widen."""
     bounds, table = bounds or ModelBounds(), before.behaviour
+    if release <= before.release:
+        raise Rejected(f"release {release} does not grow", before.name,
+                       f"{before.release + 1} or more")  # fmt: skip
     if not isinstance(table, LookupTable):
         raise Rejected("is no lookup table", before.name, "its own script trains it again")
     parents = _parents(before, engine, baselines)

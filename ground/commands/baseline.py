@@ -1,0 +1,127 @@
+"""`tailtwin-ground baseline`: fit, approve and show the baselines of engines."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+from ground.commands import Commands, command
+from ground.config import Paths
+
+EXAMPLES = """
+tailtwin-ground baseline fit --rows 894101.npz --out 894101.json
+tailtwin-ground baseline approve --state var/ground --esn 894101 --event wash \\
+    --file 894101.json --by INITIALS --reason 'work order 4711'
+tailtwin-ground baseline show --state var/ground --esn 894101
+"""
+ENGINE_TYPE = "hbtf_cfm56"
+EVENTS = ("installation", "engine_change", "wash", "shop_visit")
+
+
+def add(commands: Commands) -> None:
+    text = "fit, approve and show what an engine shows when it is healthy"
+    parser = commands.add_parser(
+        "baseline", help=text, description=text[:1].upper() + text[1:] + ".",
+        epilog="examples:\n" + "".join(f"  {x}\n" for x in EXAMPLES.strip().splitlines()),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+    fit = actions.add_parser("fit", help="fit pass-off rows; writes a proposal, changes nothing")
+    fit.add_argument("--rows", type=Path, required=True, metavar="FILE", help=".npz or .csv, 1 Hz")
+    fit.add_argument("--out", type=Path, required=True, metavar="FILE.json")
+    fit.add_argument("--esn", default="", help="of rows that do not say it")
+    fit.add_argument("--part-number", default="", help="of rows that do not say it")
+    fit.set_defaults(act=_fit)
+    approve = command(actions, "approve", "let a proposal hold from a maintenance event on")
+    approve.add_argument("--esn", required=True)
+    approve.add_argument("--event", required=True, choices=EVENTS)
+    approve.add_argument("--file", type=Path, required=True, metavar="FILE.json")
+    approve.add_argument("--by", required=True, metavar="WHO")
+    approve.add_argument("--reason", required=True, metavar="WHY")
+    approve.add_argument("--since", default="", metavar="TIME",
+                         help="of the event, RFC 3339 (default: now; of a first one: always)")  # fmt: skip
+    approve.set_defaults(act=_approve)
+    show = command(actions, "show", "list what was approved")
+    show.add_argument("--esn", default="")
+    show.add_argument("--json", action="store_true")
+    show.set_defaults(act=_show)
+
+
+def _fit(args: argparse.Namespace) -> int:
+    import msgspec
+
+    from ground.calibrate.baseline_fit import fit_baseline
+    from ground.calibrate.passoff import load_pass_off
+    from ground.models.turbofan.engine import load_engine_type
+    from shared.files import write_durably
+
+    rows = load_pass_off(args.rows, args.esn, args.part_number)
+    found = fit_baseline(load_engine_type(ENGINE_TYPE), rows)
+    text = msgspec.json.format(msgspec.json.encode(found, order="deterministic"), indent=2)
+    write_durably(args.out, text + b"\n")
+    print(f"ESN {found.esn}: {found.rows} steady rows of {found.source}")
+    for name, sigma in found.health_sigma.items():
+        print(f"  {name:9} {100 * found.health[name]:+6.2f} % ± {100 * sigma:.2f}")
+    for name, sigma in found.sigma.items():
+        print(f"  {name:4} held-out rows: {sigma:g} rms a second, {found.smoothed_rms[name]:g} rms "
+              f"and {found.smoothed_worst[name]:g} worst smoothed")  # fmt: skip
+    print(f"  a proposal in {args.out}; `baseline approve` lets it hold")
+    return 0
+
+
+def _approve(args: argparse.Namespace) -> int:
+    from ground.calibrate.baselines import Baselines
+    from ground.models.baseline import BYTES_MAX, parse_baseline
+    from ground.models.turbofan.engine import load_engine_type
+    from ground.twins.control import Control
+    from shared.clock import SystemClock
+    from shared.errors import Rejected
+
+    try:
+        with args.file.open("rb") as file:
+            proposal = parse_baseline(file.read(BYTES_MAX + 1), str(args.file))
+    except OSError as error:
+        raise Rejected(f"cannot read: {error.strerror}", str(args.file), "check the path") from None
+    if proposal.esn != args.esn:
+        raise Rejected(f"is of ESN {proposal.esn}, not {args.esn}", str(args.file), "check --esn")
+    paths = Paths(args.state)
+    engine = load_engine_type(ENGINE_TYPE)
+    control = Control.open(paths.control)
+    since_ns = _time_ns(args.since) if args.since else None
+    row = Baselines.open(paths.control, write=True).approve(
+        proposal, args.event, args.by, args.reason, engine_sha256=engine.sha256, control=control,
+        now_ns=SystemClock().wall_ns(), since_ns=since_ns,
+    )  # fmt: skip
+    print(f"baseline {row.serial} of ESN {args.esn} holds from {_since(row.since_ns)}: "
+          f"{args.event}, by {row.baseline.approved_by}, {row.baseline.sha256[:16]}")  # fmt: skip
+    return 0
+
+
+def _show(args: argparse.Namespace) -> int:
+    import msgspec
+
+    from ground.calibrate.baselines import Baselines
+
+    rows = Baselines.open(Paths(args.state).control).history(args.esn)
+    if args.json:
+        print(json.dumps([msgspec.to_builtins(row) for row in rows], indent=1))
+        return 0
+    print(f"{'ESN':10} {'event':13} {'holds from':24} {'by':16} {'sha-256':16}  reason")
+    for row in rows:
+        b = row.baseline
+        print(f"{b.esn:10} {b.event:13} {_since(row.since_ns):24.24} {b.approved_by:16.16} "
+              f"{b.sha256[:16]}  {b.reason}")  # fmt: skip
+    return 0
+
+
+def _since(since_ns: int) -> str:
+    from ground.lake.records import iso
+
+    return iso(since_ns) if since_ns else "always"
+
+
+def _time_ns(text: str) -> int:
+    from ground.api.times import parse_time
+
+    return parse_time(text, "--since")
