@@ -33,7 +33,7 @@ ALTITUDE_FT = (-2_000.0, 65_000.0)
 """Of pressure altitude. Doc 7488 goes on to 80 km; what is asked here flies below FL650."""
 OFFSET_K = (-60.0, 45.0)
 """From the standard temperature; holds 50 Cel at sea level and the coldest days on record."""
-PRESSURE_PA = (5_640.0, 108_880.0)
+PRESSURE_PA = (5_639.0, 108_880.0)
 """What the altitudes above have, rounded outwards."""
 
 TROPOPAUSE_M, SEA_LEVEL_K, LAPSE_K_PER_M, STRATOSPHERE_K = 11_000.0, 288.15, 0.0065, 216.65

@@ -74,15 +74,14 @@ def test_heights_of_such_a_day_are_in_hydrostatic_balance(offset: float) -> None
     assert np.abs(np.cumsum(slabs) / FT_M - height_ft(altitude, offset)[1:]).max() < 1.0
 
 
-def test_humid_air_agrees_with_the_moist_air_of_coolprop() -> None:
-    from CoolProp.HumidAirProp import HAPropsSI
+def test_humid_air_is_as_light_as_the_published_formula_for_moist_air_says() -> None:
+    """CIPM-2007 (Metrologia 45, 2008): 1.1992 kg/m3 at 20 Cel, half saturated; IAPWS: vapour, Pa.
 
-    for celsius, share in ((15.0, 0.8), (35.0, 1.0), (50.0, 0.5)):
-        offset = celsius - 15.0
-        air = air_at(0.0, offset, share)
-        volume = HAPropsSI("Vha", "T", celsius + 273.15, "P", 101325.0, "R", share)
-        assert float(air.density_kg_m3) * volume == pytest.approx(1.0, abs=2e-3)
-    assert saturation_pa(np.array(288.15)) == pytest.approx(1705.0, rel=3e-3)  # steam tables
+    CoolProp's moist air (too slow to ask here) agreed within 0.2 % up to 50 Cel.
+    """
+    assert float(air_at(0.0, 5.0, 0.5).density_kg_m3) == pytest.approx(1.1992, rel=5e-4)
+    assert saturation_pa(np.array(293.15)) == pytest.approx(2339.2, rel=3e-3)
+    assert saturation_pa(np.array(308.15)) == pytest.approx(5629.0, rel=3e-3)
 
 
 def test_points_outside_are_nan_and_the_others_still_speak() -> None:
