@@ -161,9 +161,13 @@ class EngineType:
         return self.data.valid.n1c
 
 
-@functools.cache
 def load_engine_type(name: str = "hbtf_cfm56") -> EngineType:
-    """The type of that name; Rejected when there is none or its data are wrong."""
+    """The type of that name, once per process; Rejected when there is none or its data are wrong."""
+    return _load(name)
+
+
+@functools.cache
+def _load(name: str) -> EngineType:
     from ground.models.turbofan.sizing import size  # it needs this module's words
 
     path = _DATA / f"{name}.toml"

@@ -93,17 +93,17 @@ def match(
             break
         live.keep(stay)
         r, size = r[:, stay], size[stay]
+        retreat = ~(size < live.worst) & (live.length > _SHORTEST)
         if turn:
-            _update(live, r)
-        stale = size > PROGRESS * live.worst if turn or jacobians is not None else size > 0
-        _refresh(engine, at, k, live, r, np.flatnonzero(stale))
-        _advance(live, r, size)
+            _update(live, r, ~retreat)
+        stale = size > (PROGRESS * live.worst if turn or jacobians is not None else 0.0)
+        _refresh(engine, at, k, live, r, np.flatnonzero(stale & ~retreat))
+        _advance(live, r, size, retreat)
     return Matched(states, known, done)
 
 
-def _advance(live: _Live, r: Float64, size: Float64) -> None:
+def _advance(live: _Live, r: Float64, size: Float64, retreat: Flags) -> None:
     """A Newton step, or half of the last one back."""
-    retreat = ~(size < live.worst) & (live.length > _SHORTEST)
     origin = np.where(retreat, live.state - live.step, live.state)
     step = np.where(retreat, live.step / 2, _newton(live.jacobian, r))
     live.length = np.where(retreat, live.length / 2, 1.0)
@@ -113,9 +113,9 @@ def _advance(live: _Live, r: Float64, size: Float64) -> None:
     live.step = live.state - origin
 
 
-def _update(live: _Live, r: Float64) -> None:
+def _update(live: _Live, r: Float64, taken: Flags) -> None:
     """Broyden: the Jacobian that explains the last step and changes least."""
-    s = live.step.T
+    s = np.where(taken, live.step, 0.0).T
     missed = (r - live.r).T - (live.jacobian @ s[:, :, None])[:, :, 0]
     weight = np.maximum((s * s).sum(axis=1), 1e-30)
     live.jacobian += missed[:, :, None] * (s / weight[:, None])[:, None, :]

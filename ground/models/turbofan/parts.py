@@ -20,6 +20,9 @@ P_REF_PA: Final = 101_325.0  # 14.695951 psi
 FT_M: Final = 0.3048
 _LAPSE: Final = 0.0065  # ISO 2533: K/m below 11 km
 _G_R: Final = 9.80665 / 287.05287  # gravity over the gas constant of the standard, K/m
+_STILL_J_KG: Final = 200.0
+"""Below it (20 m/s) a jet goes on along the tangent, so that a search that wanders into a nozzle
+with no pressure over it is still told the way; no solved point is there."""
 _TROPOPAUSE_M: Final = 11_000.0
 
 
@@ -113,5 +116,7 @@ def jet(gas: Gas, s: Stream, p_out: Float64) -> Jet:
     choked = p_sonic > p_out
     t = np.where(choked, sonic, gas.isentropic(s.t, log_ratio, s.f, phi))
     p = np.where(choked, p_sonic, p_out)
-    speed = np.sqrt(2.0 * np.maximum(s.h - gas.h(t, s.f), 1.0) / mass)
+    drop = (s.h - gas.h(t, s.f)) / mass
+    root = np.sqrt(2.0 * np.maximum(drop, _STILL_J_KG))
+    speed = root - np.maximum(_STILL_J_KG - drop, 0.0) / root
     return Jet(p * mass / (r * t) * speed, speed, p)

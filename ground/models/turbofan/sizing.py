@@ -26,8 +26,9 @@ from ground.models.turbofan.parts import (
     standard_temperature,
 )
 
-_ROUNDS: Final = 12
+_ROUNDS: Final = 6
 """Thrust is proportional to airflow but for the shaft power: each round gains two digits."""
+_SECANTS: Final = 10
 
 
 def size(data: EngineData) -> Scales:
@@ -105,13 +106,15 @@ def _run(data: EngineData, airflow: float) -> Scales:
 
 
 def _pr(power_of: Callable[[Float64], Float64], need: Float64) -> Float64:
-    """Pressure ratio that gives the power: bisection between 1.001 and 8, pyCycle's bounds."""
-    low, high = np.full(1, 1.001), np.full(1, 8.0)
-    for _ in range(52):
-        middle = (low + high) / 2
-        short = power_of(middle) < need
-        low, high = np.where(short, middle, low), np.where(short, high, middle)
-    return np.asarray((low + high) / 2)
+    """Pressure ratio that gives the power, by secants in its logarithm."""
+    x, before = np.log([4.0]), np.log([3.0])
+    miss_before = power_of(np.exp(before)) / need - 1.0
+    for _ in range(_SECANTS):
+        miss = power_of(np.exp(x)) / need - 1.0
+        if abs(float(miss[0])) < 1e-14 or miss == miss_before:
+            break
+        x, before, miss_before = x - miss * (x - before) / (miss - miss_before), x, miss
+    return np.asarray(np.exp(x))
 
 
 def corrected_flow(s: Stream) -> Float64:

@@ -24,6 +24,8 @@ from ground.models.turbofan.parts import T_REF_K
 
 _STEP_N1C: Final = 2.5
 _MACH: Final = np.linspace(0.0, 0.9, 7)
+_SLOW: Final = (50.0, np.array([2.0, 1.8, 2.1, 0.78, 3.4, 6.17, 2.1]))
+"""Corrected N1, and a state near which it is: read off the table itself, so that it starts well."""
 _ALTITUDE_FT: Final = 15_000.0  # between field and cruise: shaft power weighs middling
 
 
@@ -50,32 +52,33 @@ class StartTable:
 
 @functools.cache
 def start_table(engine: EngineType) -> StartTable:
-    """By continuation from the design point: down in speed, then up."""
+    """All nodes at once, from the line between the design point and a slow one."""
     low, high = engine.data.valid.n1c
     n1c = np.arange(low - _STEP_N1C, high + 2 * _STEP_N1C, _STEP_N1C)
     d, maps = engine.data.design, load_maps()
     fan = engine.scales.fan.speed * maps["fan"].defaults["NcMap"]
-    design_n1c = 100 * fan / engine.data.full_speed.n1_rpm
+    fast_n1c = 100 * fan / engine.data.full_speed.n1_rpm
     t2 = T_REF_K * (d.n1_rpm / fan) ** 2
     lines = [maps[name].defaults["RlineMap"] for name in ("fan", "lpc", "hpc")]
     pressures = [maps[name].defaults["PRmap"] for name in ("hpt", "lpt")]
-    state = np.repeat(np.array([*lines, 1.0, d.t4_k / t2, *pressures])[:, None], len(_MACH), axis=1)
-    state, _ = _line(engine, design_n1c, state)
-    states = np.empty((len(state), len(n1c), len(_MACH)))
-    jacobians = np.empty((len(n1c), len(_MACH), len(state), len(state)))
-    middle = int(np.searchsorted(n1c, min(design_n1c, float(n1c[-1]))))
-    for rows in (range(middle - 1, -1, -1), range(middle, len(n1c))):
-        at = state
-        for i in rows:
-            at, jacobians[i] = _line(engine, float(n1c[i]), at)
-            states[:, i] = at
-    return StartTable(n1c, states, jacobians)
+    fast = np.array([*lines, 1.0, d.t4_k / t2, *pressures])
+    slow_n1c, slow = _SLOW
+    shape = (len(n1c), len(_MACH))
+    speeds = np.broadcast_to(n1c[:, None], shape).ravel()
+    machs = np.broadcast_to(_MACH, shape).ravel()
+    share = (speeds - slow_n1c) / (fast_n1c - slow_n1c)
+    guess = slow[:, None] + (fast - slow)[:, None] * share
+    found, jacobians = _nodes(engine, speeds, machs, guess)
+    k = len(fast)
+    return StartTable(n1c, found.reshape(k, *shape), jacobians.reshape(*shape, k, k))
 
 
-def _line(engine: EngineType, n1c: float, start: Float64) -> tuple[Float64, Float64]:
-    """All Machs at one corrected speed; where it does not balance, the start stays."""
-    ones = np.ones(len(_MACH))
+def _nodes(
+    engine: EngineType, n1c: Float64, mach: Float64, start: Float64
+) -> tuple[Float64, Float64]:
+    """States and Jacobians of nodes; where one does not balance, its start stays."""
+    ones = np.ones(len(n1c))
     t = T_REF_K * ones
-    at = inlet_of(engine, n1c * ones, _MACH, _ALTITUDE_FT * ones, t - CELSIUS_K, ones, 0 * ones)
+    at = inlet_of(engine, n1c, mach, _ALTITUDE_FT * ones, t - CELSIUS_K, ones, 0 * ones)
     found = match(engine, at, multipliers({}), start)
     return np.where(found.done, found.states, start), found.jacobians
