@@ -28,7 +28,7 @@ from ground.reconcile.health import (
     model_error,
     white_noise,
 )
-from ground.reconcile.onset import Evidence, evidence_of, refined, search, shapes_for
+from ground.reconcile.onset import Evidence, again, focused, search
 from ground.reconcile.result import EngineResult, Finding, Parameter, Verdict
 from ground.reconcile.rows import Binding, Rows
 from ground.reconcile.verdict import THRESHOLD, hypotheses_of, not_enough, verdict_of
@@ -44,7 +44,7 @@ AIRBORNE_MACH = 0.25  # what counts as airborne while no phase is known; assumpt
 WINDOWS_MIN, ROWS_MIN = 4, 60
 """Of a verdict: a minute of steady flight; assumption."""
 SECANT_PASSES = 2
-PLAUSIBLE = 12.0  # ln of evidence behind the best, within which a cause is followed; assumption
+PLAUSIBLE = 0.2  # share of the best score that a cause may lack and still be followed; assumption
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,23 +132,34 @@ def explain(
     """
     direction = directions(slope, observed.level)
     found = search(observed, direction)
-    shapes = shapes_for(observed)
     for _ in range(SECANT_PASSES):
-        again = []
-        for evidence in found:
-            j = CAUSES.index(evidence.cause)
-            follows = evidence.score > max(found[0].score - PLAUSIBLE, 0.0)
-            if follows and not evidence.cause.bias_of:
-                change = np.full(len(observed), evidence.amount)
-                bent = fidelity.response(points, {evidence.cause.name: change}) / evidence.amount
-                fine = np.isfinite(bent).all(axis=1)
-                direction[fine, :, j] = bent[fine]
-                evidence = evidence_of(observed, evidence.cause, direction[:, :, j], shapes)
-            again.append(evidence)
-        found = sorted(again, key=lambda e: -e.rank)
-    best = CAUSES.index(found[0].cause)
-    found[0] = refined(observed, direction[:, :, best], found[0])
+        plausible = _plausible(found)
+        for evidence in plausible:
+            _bend(observed, direction, evidence, points, fidelity)
+        found = again(observed, direction, found, plausible, found[0].shapes)
+    plausible = _plausible(found)
+    if plausible:
+        j = CAUSES.index(found[0].cause)
+        shapes = focused(observed, direction[:, :, j], found[0])
+        found = again(observed, direction, found, plausible, shapes)
     return found, direction
+
+
+def _plausible(found: list[Evidence]) -> list[Evidence]:
+    return [e for e in found if e.score > max((1 - PLAUSIBLE) * found[0].score, 0.0)]
+
+
+def _bend(
+    observed: Observed, direction: Float64, evidence: Evidence, points: Mapping[str, Float64],
+    fidelity: Fidelity,
+) -> None:  # fmt: skip
+    """Take the direction of a cause as the secant to the change it explains."""
+    if evidence.cause.bias_of:
+        return
+    change = np.full(len(observed), evidence.amount)
+    bent = fidelity.response(points, {evidence.cause.name: change}) / evidence.amount
+    fine = np.isfinite(bent).all(axis=1)
+    direction[fine, :, CAUSES.index(evidence.cause)] = bent[fine]
 
 
 def least_loss(observed: Observed, direction: Float64) -> float:

@@ -15,7 +15,7 @@ docs/reconciliation.md.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -31,7 +31,10 @@ AMOUNTS = 160
 """Amounts tried up to AMOUNT_MAX: steps of 0.05 %."""
 STANDING_SHARE = 0.5  # prior: half of what is found in a flight was there before; assumption
 HEALTHY_PRIOR = 0.95  # of a flight and engine; assumption, 1 in 20 has news
-FINE = 41
+FINE, REFINEMENTS = 30, 3
+LIKELY = 1e-4  # of the most probable shape; what is rarer is left out of the finer grid
+RAMP_MIN_S = 20.0  # a window; what is shorter is called a step
+TIME_STEP_S = 1.0  # rows are of a second: no onset is known better
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,6 +102,8 @@ class Evidence:
     """Of what the best shape and amount leave."""
     reached: float
     """Share of the change that had come at the end of the last window, mean."""
+    standing: float
+    """Posterior that it was there before the first window."""
 
     @property
     def rank(self) -> float:
@@ -108,11 +113,6 @@ class Evidence:
     @property
     def best(self) -> int:
         return int(np.argmax(self.mass))
-
-    @property
-    def standing(self) -> float:
-        """Posterior that it was there before the first window."""
-        return float(self.mass[self.shapes.standing].sum())
 
 
 def evidence_of(observed: Observed, cause: Cause, direction: Float64, shapes: Shapes) -> Evidence:
@@ -134,7 +134,10 @@ def evidence_of(observed: Observed, cause: Cause, direction: Float64, shapes: Sh
     best = int(np.argmax(by_shape))
     at = int(np.argmax(table[:, best]))
     chi2 = observed.chi2 - 2 * float(spread[at, best])
-    return Evidence(cause, score, shapes, by_shape, amount, sigma, chi2, float(by_shape @ came[-1]))
+    return Evidence(
+        cause, score, shapes, by_shape, amount, sigma, chi2, float(by_shape @ came[-1]),
+        float(by_shape[shapes.standing].sum()),
+    )  # fmt: skip
 
 
 def _amounts(cause: Cause) -> Float64:
@@ -177,15 +180,28 @@ def _ln_likelihood(
     return total, gain
 
 
-def search(
-    observed: Observed, direction: Float64, causes: Sequence[Cause] = CAUSES
-) -> list[Evidence]:
-    """Evidence of every cause, most probable first. direction: [k, 3, causes]."""
+def search(observed: Observed, direction: Float64) -> list[Evidence]:
+    """Evidence of every cause over all shapes, most probable first. direction: [k, 3, CAUSES]."""
     shapes = shapes_for(observed)
     found = [
-        evidence_of(observed, cause, direction[:, :, j], shapes) for j, cause in enumerate(causes)
+        evidence_of(observed, cause, direction[:, :, j], shapes) for j, cause in enumerate(CAUSES)
     ]
     return sorted(found, key=lambda e: -e.rank)
+
+
+def again(
+    observed: Observed, direction: Float64, found: Sequence[Evidence],
+    whose: Sequence[Evidence], shapes: Shapes,
+) -> list[Evidence]:  # fmt: skip
+    """`found` with those of `whose` judged anew, over `shapes`."""
+    names = {e.cause.name for e in whose}
+    fresh = [
+        evidence_of(observed, e.cause, direction[:, :, CAUSES.index(e.cause)], shapes)
+        if e.cause.name in names
+        else e
+        for e in found
+    ]
+    return sorted(fresh, key=lambda e: -e.rank)
 
 
 def probabilities(found: Sequence[Evidence]) -> tuple[float, list[float]]:
@@ -196,30 +212,52 @@ def probabilities(found: Sequence[Evidence]) -> tuple[float, list[float]]:
     return float(share[0]), [float(x) for x in share[1:]]
 
 
-def refined(observed: Observed, direction: Float64, evidence: Evidence) -> Evidence:
-    """The same cause with onsets and ramps on a finer grid around the best change."""
-    changes = np.where(evidence.shapes.standing, 0.0, evidence.mass)
-    if changes.sum() < 1e-6:
-        return evidence
-    best = int(np.argmax(changes))
+def focused(observed: Observed, direction: Float64, evidence: Evidence) -> Shapes:
+    """Shapes around what is likely of one cause, for comparing causes: a grid as coarse as the
+    first decides between two that are alike by how well it happens to fit. The whole grid when
+    the change stood all flight."""
+    shapes = evidence.shapes
+    if evidence.standing > 0.5:
+        return shapes
+    for _ in range(REFINEMENTS - 1):
+        shapes = _closer(observed, evidence)
+        evidence = evidence_of(observed, evidence.cause, direction, shapes)
+    return _closer(observed, evidence)
+
+
+def _closer(observed: Observed, found: Evidence) -> Shapes:
+    """Standing, and a grid over what is likely of `found`. Prior: onset uniform, ramp log-uniform,
+    and a step as likely as a doubling of the ramp."""
     start_s, stop_s = _edges(observed)
+    shapes = found.shapes
+    mass = np.where(shapes.standing, 0.0, found.mass)
+    likely = mass > LIKELY * mass.max()
+    onset, ramp = shapes.onset_s[likely], shapes.ramp_s[likely]
+    known, lengths = np.unique(shapes.onset_s[~shapes.standing]), np.unique(shapes.ramp_s)
+    cell_s = float(known[1] - known[0]) if len(known) > 1 else 1.0
+    low = max(float(onset.min()) - cell_s, float(start_s[0]))
+    high = max(min(float(onset.max()) + cell_s, float(stop_s[-1])), low + 0.1)
+    onsets = np.linspace(low, high, FINE)
+    above = lengths[lengths > ramp.max()]
+    below = lengths[(lengths < ramp[ramp > 0].min()) & (lengths > 0)] if ramp.any() else []
+    longest = float(above[0]) if len(above) else 2 * float(max(ramp.max(), RAMP_MIN_S))
+    shortest = float(below[-1]) if len(below) else RAMP_MIN_S
+    edges = np.geomspace(shortest, max(longest, 1.1 * shortest), FINE)
+    doublings = float(np.log2(edges[1] / edges[0]))
+    is_step = bool((ramp == 0).any())
+    ramps = np.concatenate(([0.0], edges)) if is_step else edges
+    each = (
+        np.concatenate(([1.0], np.full(FINE, doublings))) if is_step else np.full(FINE, doublings)
+    )
+    t0, length = (x.ravel() for x in np.meshgrid(onsets, ramps, indexing="ij"))
+    weight = np.tile(each, len(onsets))
     span = float(stop_s[-1] - start_s[0])
-    likely = changes > 1e-4 * changes[best]
-    width = span / ONSETS
-    low = max(float(evidence.shapes.onset_s[likely].min()) - 2 * width, float(start_s[0]) + 1.0)
-    high = min(float(evidence.shapes.onset_s[likely].max()) + 2 * width, float(stop_s[-1]) - 1.0)
-    onsets = np.linspace(low, max(high, low + 1.0), 2 * FINE)
-    ramp_low = float(evidence.shapes.ramp_s[likely].min()) / 2
-    ramp_high = max(float(evidence.shapes.ramp_s[likely].max()) * 2, 60.0)
-    ramps = np.concatenate(([0.0], np.geomspace(max(ramp_low, 15.0), ramp_high, 24)))
-    onset, ramp = (x.ravel() for x in np.meshgrid(onsets, ramps, indexing="ij"))
-    share = (1 - STANDING_SHARE) * min((high - low) / span, 1.0)
-    shapes = Shapes(
-        np.concatenate(([-np.inf], onset)), np.concatenate(([0.0], ramp)),
-        np.concatenate(([STANDING_SHARE], np.full(len(onset), share / len(onset)))),
+    share = (high - low) / span * float(each.sum()) / len(RAMPS_S)
+    weight *= (1 - STANDING_SHARE) * min(share, 1.0) / weight.sum()
+    return Shapes(
+        np.concatenate(([-np.inf], t0)), np.concatenate(([0.0], length)),
+        np.concatenate(([STANDING_SHARE], weight)),
     )  # fmt: skip
-    fine = evidence_of(observed, evidence.cause, direction, shapes)
-    return replace(fine, score=evidence.score)
 
 
 @dataclass(frozen=True)
@@ -235,7 +273,7 @@ class When:
 
 
 def when(evidence: Evidence) -> When:
-    """Median and 95 % interval of the onset, given that there is one."""
+    """Median and 95 % interval of the onset, given that there is one; a row wider at both ends."""
     shapes = evidence.shapes
     mass = np.where(shapes.standing, 0.0, evidence.mass)
     total = mass.sum()
@@ -247,4 +285,4 @@ def when(evidence: Evidence) -> When:
     low, middle, high = shapes.onset_s[order][np.minimum(at, len(order) - 1)].tolist()
     steps = float(mass[shapes.ramp_s == 0].sum())
     ramp = float(mass @ shapes.ramp_s)
-    return When(evidence.standing, middle, low, high, ramp, steps > 0.5)
+    return When(evidence.standing, middle, low - TIME_STEP_S, high + TIME_STEP_S, ramp, steps > 0.5)
