@@ -10,14 +10,21 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection
 
+from ground.calibrate.baselines import Baselines
+from ground.config import Paths
+from ground.database import open_reader
+from ground.ingest.segments import SegmentReader
 from ground.jobs.handlers import Context, Progress
 from ground.jobs.job import Job
+from ground.lake.records import Records
 from ground.reconcile.cases import take
+from ground.reconcile.flight import FlightInputs, read_flight
 from ground.reconcile.result import decode_result
 from ground.reconcile.store import add
 from shared.errors import Rejected
 
 if TYPE_CHECKING:
+    from ground.models.baseline import Baseline
     from ground.reconcile.result import Reconciliation
 
 ENGINE_TYPE = "hbtf_cfm56"  # the only one there is
@@ -28,7 +35,49 @@ def reconcile_flight(
 ) -> Reconciliation:
     """payload: tail, flight, revision. Rejected when there is no such closed flight, or when its
     closure is not of that revision any more: then another job is of the newer one."""
-    raise Rejected("not wired yet", str(payload["flight"]))
+    from ground.models.turbofan.engine import load_engine_type
+    from ground.reconcile.reconcile import reconcile
+
+    tail, flight, revision = payload["tail"], payload["flight"], payload["revision"]
+    paths = context.paths
+    records = Records(open_reader(paths.ledger), SegmentReader(paths.segments))
+    _need(records, tail, flight, revision)
+    progress(0.05, "reading records")
+    inputs = read_flight(records, paths.flights, tail, flight)
+    baselines = _baselines(paths, inputs, _began_ns(records, inputs))
+    progress(0.2, "reconciling")
+    result = reconcile(inputs, load_engine_type(ENGINE_TYPE), baselines)
+    _need(records, tail, flight, revision)  # still: the file may have been replaced meanwhile
+    return result
+
+
+def _need(records: Records, tail: str, flight: str, revision: int) -> None:
+    closure = records.closure(tail, flight)
+    if closure is None:
+        raise Rejected("no such closed flight", flight, "list them with `tailtwin-ground flights`")
+    if closure.kind != "flight":
+        raise Rejected("a ground period: nothing flew", flight, "name a flight")
+    if closure.revision != revision:
+        raise Rejected(
+            f"its closure is of revision {closure.revision} now, not {revision}", flight,
+            "another job is of that one",
+        )  # fmt: skip
+
+
+def _began_ns(records: Records, inputs: FlightInputs) -> int:
+    """Event time at which it began; of an abandoned flight, the first that anything said."""
+    found = records.manifest(inputs.tail, inputs.flight)
+    if found is not None:
+        return found[0].opened_ns
+    told = [one.t_ns for one in inputs.phases] + [one.t_ns for one in inputs.esns]
+    return min(told, default=0)
+
+
+def _baselines(paths: Paths, inputs: FlightInputs, at_ns: int) -> dict[str, Baseline]:
+    """By ESN, of all that anything aboard named; those in force at `at_ns`."""
+    store = Baselines.open(paths.control)
+    found = {esn: store.of_esn(esn, at_ns) for esn in {one.esn for one in inputs.esns}}
+    return {esn: one for esn, one in found.items() if one is not None}
 
 
 def conclude(db: Connection, job: Job, body: bytes, sha256: str, now_ns: int) -> None:
