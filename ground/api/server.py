@@ -1,8 +1,8 @@
 """The api process: routes put together, and the server that runs them.
 
 In: a state folder and perhaps a TUF repository. Out: HTTP on the port of the settings.
-Always holds: `ledger.db` is opened query-only; static files come from two folders only, without
-following links.
+Always holds: `ledger.db` is opened query-only, `control.db` is written for cases and jobs only;
+static files come from two folders only, without following links.
 """
 
 from __future__ import annotations
@@ -20,22 +20,33 @@ from nats.aio.client import Client
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from ground.api.cases import cases_router
+from ground.api.flightreport import flightreport_router
 from ground.api.flights import flights_router
 from ground.api.health import Pulse, health_router
+from ground.api.jobs import jobs_router
 from ground.api.problems import install
+from ground.api.reconciliations import reconciliations_router
 from ground.api.twins import twins_router
+from ground.api.whatif import whatif_router
 from ground.broker import connect
 from ground.config import GroundConfig, Paths
-from ground.database import open_reader
+from ground.database import open_reader, open_writer
+from ground.flightreport.stores import made_of
 from ground.ingest.segments import SegmentReader
+from ground.jobs.blobs import Blobs
+from ground.jobs.table import Jobs
 from ground.lake.query import Telemetry
 from ground.lake.records import Records
+from ground.reconcile.cases import Cases
+from ground.reconcile.store import Reconciliations
 from ground.twins.control import Control
+from shared.clock import SystemClock
 from shared.log import event
 
 STOP_S = 5
 CONNECTIONS_MAX = 1024
-METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS"})
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 
 def make_app(paths: Paths, config: GroundConfig, tuf_repo: Path | None) -> FastAPI:
@@ -71,6 +82,18 @@ def make_app(paths: Paths, config: GroundConfig, tuf_repo: Path | None) -> FastA
     app.include_router(twins_router(control, records, telemetry))
     app.include_router(flights_router(records, control.engine, telemetry))
     app.include_router(health_router(pulse, records, requests))
+    writer, reader, blobs = (
+        open_writer(paths.control),
+        open_reader(paths.control),
+        Blobs(paths.blobs),
+    )
+    jobs, clock = Jobs(writer, reader), SystemClock()
+    app.include_router(jobs_router(jobs))
+    app.include_router(cases_router(Cases(writer, reader), clock))
+    results = Reconciliations(reader, blobs)
+    app.include_router(reconciliations_router(records, results, jobs))
+    app.include_router(whatif_router(jobs, blobs, clock))
+    app.include_router(flightreport_router(made_of(records, control, results, clock)))
     if tuf_repo is not None:
         for part in ("metadata", "targets"):
             app.mount(f"/tuf/{part}", StaticFiles(directory=tuf_repo / part, check_dir=False))
