@@ -25,11 +25,14 @@ from ground.models.turbofan.parts import (
     P_REF_PA,
     T_REF_K,
     Stream,
+    Taps,
     burned,
     compressed,
     expanded,
     jet,
+    lost,
     standard_pressure,
+    tapped,
 )
 from ground.models.turbofan.sizing import referred_flow
 
@@ -104,107 +107,126 @@ class Run:
     """Core and bypass at their nozzles."""
 
 
-def _compressor(
-    gas: Gas, of: Map, scale: CompressorScale, s: Stream, rpm: Float64, line: Float64,
-    eff: Float64 | float, flow: Float64 | float,
-) -> tuple[Stream, Float64]:  # fmt: skip
-    """Its exit, and the air in kg/s that the map takes."""
-    speed = rpm / np.sqrt(s.t / T_REF_K) / scale.speed
-    flow_map, pr_map, eff_map = of.read(speed, line)
-    corrected = np.maximum(flow_map, 1e-3) * (scale.flow * flow)
-    pr = np.maximum((pr_map - 1.0) * scale.pr + 1.0, 1.00001)  # pyCycle's lower bound
-    out = compressed(gas, s, pr, np.maximum(eff_map, 0.05) * (scale.eff * eff))
-    return out, corrected * (s.p / P_REF_PA) / np.sqrt(s.t / T_REF_K)
-
-
-def _turbine(
-    gas: Gas, of: Map, scale: CompressorScale, s: Stream, rpm: Float64, pr_map: Float64,
-    eff: Float64 | float, flow: Float64 | float, first: Stream, last: Stream,
-) -> tuple[Stream, Float64, Float64]:  # fmt: skip
-    """Its exit, its power, and its flow imbalance."""
-    flow_map, eff_map = of.read(rpm / np.sqrt(s.t) / scale.speed, pr_map)
-    pr = (pr_map - 1.0) * scale.pr + 1.0
-    out, power = expanded(gas, s, pr, np.maximum(eff_map, 0.05) * (scale.eff * eff), first, last)
-    return out, power, flow_map * (scale.flow * flow) / referred_flow(s) - 1.0
-
-
 def run(
     engine: EngineType, at: Inlet, health: Mapping[str, Float64 | float], state: Float64
 ) -> Run:
     """One pass through the engine. `health` holds multipliers; `state` is [7, ..., n]."""
-    gas, maps, data, scales = load_gas(), load_maps(), engine.data, engine.scales
-    loss, bleed, k = data.loss, data.bleed, health
-    fan_line, lpc_line, hpc_line, n2c, t4_t2, hpt_pr, lpt_pr = state
+    case = _Case(engine, at, health, load_gas(), load_maps())
+    cold = _cold(case, state)
+    hot = _hot(case, cold, state)
+    return _balanced(case, cold, hot)
+
+
+@dataclass(frozen=True, eq=False)
+class _Case:
+    """An engine somewhere: what all its parts need."""
+
+    engine: EngineType
+    at: Inlet
+    health: Mapping[str, Float64 | float]
+    gas: Gas
+    maps: Mapping[str, Map]
+
+    def compressor(
+        self, name: str, s: Stream, rpm: Float64, line: Float64
+    ) -> tuple[Stream, Float64]:
+        """Its exit, and the air in kg/s that its map takes."""
+        scale: CompressorScale = getattr(self.engine.scales, name)
+        root = np.sqrt(s.t / T_REF_K)
+        flow_map, pr_map, eff_map = self.maps[name].read(rpm / root / scale.speed, line)
+        flow = np.maximum(flow_map, 1e-3) * (scale.flow * self.health[f"{name}_flow"])
+        eff = np.maximum(eff_map, 0.05) * (scale.eff * self.health[f"{name}_eff"])
+        pr = np.maximum((pr_map - 1.0) * scale.pr + 1.0, 1.00001)  # pyCycle's lower bound
+        return compressed(self.gas, s, pr, eff), flow * (s.p / P_REF_PA) / root
+
+    def turbine(
+        self, name: str, s: Stream, rpm: Float64, pr_map: Float64, first: Stream, last: Stream
+    ) -> tuple[Stream, Float64, Float64]:
+        """Its exit, its power, and its flow imbalance."""
+        scale: CompressorScale = getattr(self.engine.scales, name)
+        flow_map, eff_map = self.maps[name].read(rpm / np.sqrt(s.t) / scale.speed, pr_map)
+        flow = flow_map * (scale.flow * self.health[f"{name}_flow"])
+        eff = np.maximum(eff_map, 0.05) * (scale.eff * self.health[f"{name}_eff"])
+        out, power = expanded(self.gas, s, (pr_map - 1.0) * scale.pr + 1.0, eff, first, last)
+        return out, power, flow / referred_flow(s) - 1.0
+
+
+@dataclass(frozen=True, eq=False)
+class _Cold:
+    n2_rpm: Float64
+    s2: Stream
+    s21: Stream
+    s25: Stream
+    s3: Stream
+    taps: Taps
+    lp_power: Float64
+    hpc_flow: Float64
+
+
+def _cold(case: _Case, state: Float64) -> _Cold:
+    """Fan, booster, HPC and its bleeds. Air flows at the fan and the booster are their maps'."""
+    at, loss = case.at, case.engine.data.loss
+    fan_line, lpc_line, hpc_line, n2c = state[:4]
     none = 0.0 * fan_line
-    s2 = Stream(none, at.t + none, at.p + none, at.h + none)
-    n2_rpm = n2c * design_n2c(engine) * np.sqrt(s2.t / T_REF_K)
-
-    s21, w2 = _compressor(
-        gas, maps["fan"], scales.fan, s2, at.n1_rpm, fan_line, k["fan_eff"], k["fan_flow"]
-    )
-    s22 = Stream(none, s21.t, s21.p * (1 - loss.duct4), s21.h)
-    s24, core = _compressor(
-        gas, maps["lpc"], scales.lpc, s22, at.n1_rpm, lpc_line, k["lpc_eff"], k["lpc_flow"]
-    )
+    inlet = Stream(none, at.t + none, at.p + none, at.h + none)
+    n2_rpm = n2c * design_n2c(case.engine) * np.sqrt(inlet.t / T_REF_K)
+    s21, w2 = case.compressor("fan", inlet, at.n1_rpm, fan_line)
+    s22 = lost(s21, loss.duct4)
+    s24, core = case.compressor("lpc", s22, at.n1_rpm, lpc_line)
     s25 = Stream(core, s24.t, s24.p * (1 - loss.duct6), s24.h)
-    s3, w_hpc = _compressor(
-        gas, maps["hpc"], scales.hpc, s25, n2_rpm, hpc_line, k["hpc_eff"], k["hpc_flow"]
-    )
-    rise = s3.h - s25.h
-    cool1, cool2, customer = (
-        _bled(gas, s25, s3, core * fraction, work)
-        for fraction, work in (
-            (bleed.cool1, bleed.cool1_work), (bleed.cool2, bleed.cool2_work),
-            (at.customer, bleed.customer_work),
-        )
+    s3, w_hpc = case.compressor("hpc", s25, n2_rpm, hpc_line)
+    return _Cold(
+        n2_rpm=n2_rpm, s2=Stream(w2, inlet.t, inlet.p, inlet.h), s21=s21, s25=s25, s3=s3,
+        taps=tapped(case.gas, case.engine.data.bleed, s25, s3, at.customer),
+        lp_power=w2 * (s21.h - inlet.h) + core * (s24.h - s22.h), hpc_flow=w_hpc / core - 1.0,
     )  # fmt: skip
-    left = (
-        1.0 - bleed.cool1 * (1 - bleed.cool1_work) - bleed.cool2 * (1 - bleed.cool2_work)
-        - at.customer * (1 - bleed.customer_work)
-    )  # fmt: skip
-    hpc_power = core * rise * left
-    w3 = core * (1.0 - bleed.cool1 - bleed.cool2 - at.customer)
-    cool3 = Stream(w3 * bleed.cool3, s3.t, s3.p, s3.h)
-    cool4 = Stream(w3 * bleed.cool4, s3.t, s3.p, s3.h)
-    s31 = Stream(w3 * (1.0 - bleed.cool3 - bleed.cool4), s3.t, s3.p, s3.h)
-    s4 = burned(gas, s31, t4_t2 * s2.t, loss.burner)
 
-    s44, hpt_power, hpt_flow = _turbine(
-        gas, maps["hpt"], scales.hpt, s4, n2_rpm, hpt_pr, k["hpt_eff"], k["hpt_flow"], cool3, cool4
-    )
-    s45 = Stream(s44.w, s44.t, s44.p * (1 - loss.duct11), s44.h, s44.f)
-    s5, lpt_power, lpt_flow = _turbine(
-        gas, maps["lpt"], scales.lpt, s45, at.n1_rpm, lpt_pr, k["lpt_eff"], k["lpt_flow"],
-        cool1, cool2,
-    )  # fmt: skip
-    lp_power = w2 * (s21.h - s2.h) + core * (s24.h - s22.h)
 
-    s7 = Stream(s5.w, s5.t, s5.p * (1 - loss.duct13), s5.h, s5.f)
-    s17 = Stream((w2 - core) * (1 - bleed.bypass), s21.t, s21.p * (1 - loss.duct15), s21.h)
-    core_jet, bypass_jet = jet(gas, s7, at.p_out), jet(gas, s17, at.p_out)
-    thrust = (
-        s7.mass * core_jet.speed * loss.core_cv
-        + (core_jet.p - at.p_out) * scales.core_area_m2
-        + s17.mass * bypass_jet.speed * loss.bypass_cv
-        + (bypass_jet.p - at.p_out) * scales.bypass_area_m2
-        - w2 * at.flight_m_s
+@dataclass(frozen=True, eq=False)
+class _Hot:
+    s4: Stream
+    s45: Stream
+    s5: Stream
+    powers: tuple[Float64, Float64]
+    flows: tuple[Float64, Float64]
+
+
+def _hot(case: _Case, cold: _Cold, state: Float64) -> _Hot:
+    """Burner, HPT and LPT with their cooling."""
+    loss, taps = case.engine.data.loss, cold.taps
+    t4_t2, hpt_pr, lpt_pr = state[4:]
+    s4 = burned(case.gas, taps.main, t4_t2 * cold.s2.t, loss.burner)
+    s44, hpt_power, hpt_flow = case.turbine("hpt", s4, cold.n2_rpm, hpt_pr, taps.cool3, taps.cool4)
+    s45 = lost(s44, loss.duct11)
+    s5, lpt_power, lpt_flow = case.turbine(
+        "lpt", s45, case.at.n1_rpm, lpt_pr, taps.cool1, taps.cool2
     )
-    residuals = np.stack(
-        [
-            w_hpc / core - 1.0,
-            hpt_flow,
-            lpt_flow,
-            (hpc_power + data.design.scale * data.design.shaft_power_w) / hpt_power - 1.0,
-            lp_power / lpt_power - 1.0,
-            core_jet.flux * scales.core_area_m2 / s7.mass - 1.0,
-            bypass_jet.flux * scales.bypass_area_m2 / s17.mass - 1.0,
-        ]
-    )
-    fuel = s31.w * s4.f if s4.f is not None else none
+    return _Hot(s4, s45, s5, (hpt_power, lpt_power), (hpt_flow, lpt_flow))
+
+
+def _balanced(case: _Case, cold: _Cold, hot: _Hot) -> Run:
+    """Nozzles, thrust, and by how much all is out of balance."""
+    at, data, scales = case.at, case.engine.data, case.engine.scales
+    loss, air = data.loss, cold.s2.w
+    core = lost(hot.s5, loss.duct13)
+    s21 = cold.s21
+    bypass_w = (air - cold.s25.w) * (1 - data.bleed.bypass)
+    bypass = Stream(bypass_w, s21.t, s21.p * (1 - loss.duct15), s21.h)
+    thrust, jets = -air * at.flight_m_s, []
+    for s, area, cv in (
+        (core, scales.core_area_m2, loss.core_cv), (bypass, scales.bypass_area_m2, loss.bypass_cv)
+    ):  # fmt: skip
+        out = jet(case.gas, s, at.p_out)
+        thrust = thrust + s.mass * out.speed * cv + (out.p - at.p_out) * area
+        jets.append(out.flux * area / s.mass - 1.0)
+    taken = data.design.scale * data.design.shaft_power_w
+    hpt_power, lpt_power = hot.powers
+    powers = ((cold.taps.power + taken) / hpt_power - 1.0, cold.lp_power / lpt_power - 1.0)
     return Run(
-        residuals=residuals, n2_rpm=n2_rpm, t45=s45.t, fuel_kg_s=fuel, thrust_n=thrust,
-        t3=s3.t, p3=s3.p, t4=s4.t, airflow=w2, bypass_ratio=w2 / core - 1.0,
-        inlet=Stream(w2, s2.t, s2.p, s2.h), customer=customer, exhaust=s7, bypass=s17,
+        residuals=np.stack([cold.hpc_flow, *hot.flows, *powers, *jets]),
+        n2_rpm=cold.n2_rpm, t45=hot.s45.t, fuel_kg_s=hot.s4.mass - hot.s4.w, thrust_n=thrust,
+        t3=cold.s3.t, p3=cold.s3.p, t4=hot.s4.t, airflow=air, bypass_ratio=air / cold.s25.w - 1.0,
+        inlet=cold.s2, customer=cold.taps.customer, exhaust=core, bypass=bypass,
     )  # fmt: skip
 
 
@@ -213,10 +235,3 @@ def design_n2c(engine: EngineType) -> float:
     d = engine.data.design
     fan = engine.scales.fan.speed * load_maps()["fan"].defaults["NcMap"]
     return d.n2_rpm * fan / d.n1_rpm
-
-
-def _bled(gas: Gas, before: Stream, after: Stream, w: Float64, work: float) -> Stream:
-    """Air taken part way through a compressor."""
-    h = before.h + work * (after.h - before.h)
-    guess = before.t + work * (after.t - before.t)
-    return Stream(w, gas.t_of_h(h, guess), after.p, h)

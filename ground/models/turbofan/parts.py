@@ -12,6 +12,7 @@ from typing import Final
 
 import numpy as np
 
+from ground.models.turbofan.engine import Bleed
 from ground.models.turbofan.gas import Float64, Gas
 
 T_REF_K: Final = 288.15  # 518.67 degR
@@ -44,6 +45,20 @@ class Stream:
         return self.w if self.f is None else self.w * (1.0 + self.f)
 
 
+@dataclass(frozen=True, eq=False)
+class Taps:
+    """What leaves the compressor: into the burner, into the turbines, to the aircraft."""
+
+    main: Stream
+    cool1: Stream
+    cool2: Stream
+    cool3: Stream
+    cool4: Stream
+    customer: Stream
+    power: Float64
+    """That the compressor takes, W: air that leaves part way has had part of the work."""
+
+
 def standard_pressure(altitude_ft: Float64) -> Float64:
     """Static pressure in Pa of a pressure altitude (ISO 2533, to 20 km)."""
     z = altitude_ft * FT_M
@@ -64,6 +79,38 @@ def compressed(gas: Gas, s: Stream, pr: Float64, eff: Float64) -> Stream:
     h = s.h + (ideal - s.h) / eff
     t = gas.t_of_h(h, s.t + (h - s.h) / gas.cp(s.t) * 0.98)
     return Stream(s.w, t, s.p * pr, h)
+
+
+def tapped(
+    gas: Gas, bleed: Bleed, before: Stream, after: Stream, customer: Float64 | float
+) -> Taps:
+    """Bleeds of the HPC and of its exit, as fractions of what enters each; as pyCycle's.
+
+    Temperatures of `cool2` and `customer` are left at the exit's: nothing asks for them.
+    """
+    core, rise = before.w, after.h - before.h
+    h1, h2, h = (
+        before.h + work * rise for work in (bleed.cool1_work, bleed.cool2_work, bleed.customer_work)
+    )
+    t1 = gas.t_of_h(h1, before.t + bleed.cool1_work * (after.t - before.t))
+    cool1 = Stream(core * bleed.cool1, t1, after.p, h1)
+    cool2 = Stream(core * bleed.cool2, after.t, after.p, h2)
+    away = Stream(core * customer, after.t, after.p, h)
+    power = core * rise - sum(s.w * (after.h - s.h) for s in (cool1, cool2, away))
+    left = core - cool1.w - cool2.w - away.w
+
+    def of_exit(fraction: float) -> Stream:
+        return Stream(left * fraction, after.t, after.p, after.h)
+
+    return Taps(
+        of_exit(1.0 - bleed.cool3 - bleed.cool4), cool1, cool2, of_exit(bleed.cool3),
+        of_exit(bleed.cool4), away, power,
+    )  # fmt: skip
+
+
+def lost(s: Stream, loss: float) -> Stream:
+    """A duct: total pressure falls by that fraction."""
+    return Stream(s.w, s.t, s.p * (1.0 - loss), s.h, s.f)
 
 
 def burned(gas: Gas, s: Stream, t4: Float64, loss: float) -> Stream:

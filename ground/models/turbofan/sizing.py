@@ -22,8 +22,10 @@ from ground.models.turbofan.parts import (
     compressed,
     expanded,
     jet,
+    lost,
     standard_pressure,
     standard_temperature,
+    tapped,
 )
 
 _ROUNDS: Final = 6
@@ -56,35 +58,21 @@ def _run(data: EngineData, airflow: float) -> Scales:
     core = s2.w / (1.0 + d.bpr)
     s22 = Stream(core, s21.t, s21.p * (1 - loss.duct4), s21.h)
     s24 = compressed(gas, s22, d.lpc.pr * one, d.lpc.eff * one)
-    s25 = Stream(core, s24.t, s24.p * (1 - loss.duct6), s24.h)
+    s25 = lost(s24, loss.duct6)
     s3 = compressed(gas, s25, d.hpc.pr * one, d.hpc.eff * one)
-    rise = s3.h - s25.h
-
-    def bled(fraction: float, work: float) -> Stream:
-        h = s25.h + work * rise
-        return Stream(core * fraction, gas.t_of_h(h, (s25.t + s3.t) / 2), s3.p, h)
-
-    cool1, cool2 = bled(bleed.cool1, bleed.cool1_work), bled(bleed.cool2, bleed.cool2_work)
-    customer = bled(bleed.customer_design, bleed.customer_work)
-    hpc_power = core * rise
-    for s in (cool1, cool2, customer):
-        hpc_power = hpc_power - s.w * (s3.h - s.h)
-    w3 = core - cool1.w - cool2.w - customer.w
-    cool3 = Stream(w3 * bleed.cool3, s3.t, s3.p, s3.h)
-    cool4 = Stream(w3 * bleed.cool4, s3.t, s3.p, s3.h)
-    s31 = Stream(w3 - cool3.w - cool4.w, s3.t, s3.p, s3.h)
-    s4 = burned(gas, s31, d.t4_k * one, loss.burner)
+    taps = tapped(gas, bleed, s25, s3, bleed.customer_design)
+    s4 = burned(gas, taps.main, d.t4_k * one, loss.burner)
 
     eff = d.hpt.eff * one
-    need = hpc_power + d.scale * d.shaft_power_w
-    hpt_pr = _pr(lambda pr: expanded(gas, s4, pr, eff, cool3, cool4)[1], need)
-    s44, _ = expanded(gas, s4, hpt_pr, eff, cool3, cool4)
-    s45 = Stream(s44.w, s44.t, s44.p * (1 - loss.duct11), s44.h, s44.f)
+    need = taps.power + d.scale * d.shaft_power_w
+    hpt_pr = _pr(lambda pr: expanded(gas, s4, pr, eff, taps.cool3, taps.cool4)[1], need)
+    s44, _ = expanded(gas, s4, hpt_pr, eff, taps.cool3, taps.cool4)
+    s45 = lost(s44, loss.duct11)
     lp_need = s2.w * (s21.h - s2.h) + core * (s24.h - s22.h)
     lpt_eff = d.lpt.eff * one
-    lpt_pr = _pr(lambda pr: expanded(gas, s45, pr, lpt_eff, cool1, cool2)[1], lp_need)
-    s5, _ = expanded(gas, s45, lpt_pr, lpt_eff, cool1, cool2)
-    s7 = Stream(s5.w, s5.t, s5.p * (1 - loss.duct13), s5.h, s5.f)
+    lpt_pr = _pr(lambda pr: expanded(gas, s45, pr, lpt_eff, taps.cool1, taps.cool2)[1], lp_need)
+    s5, _ = expanded(gas, s45, lpt_pr, lpt_eff, taps.cool1, taps.cool2)
+    s7 = lost(s5, loss.duct13)
     core_jet = jet(gas, s7, p_out)
     s17 = Stream((s2.w - core) * (1 - bleed.bypass), s21.t, s21.p * (1 - loss.duct15), s21.h)
     bypass_jet = jet(gas, s17, p_out)
