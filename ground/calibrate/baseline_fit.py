@@ -39,9 +39,10 @@ DISCREPANCY = {"n2": 0.003, "egt": 0.005, "ff": 0.010}
 point do not make it smaller. Assumption, of the size of the differences from pyCycle."""
 POINT_PERCENT = 5.0  # of corrected N1: rows nearer than this are one operating point
 TRIM_TERMS = 3
+LIKE_MAX = 0.10  # of the type at nominal health, median; beyond, the rows are of something else
 TRIM_MAX = 0.05  # beyond, this is no engine of the type
 ROUNDS, SLOPE_ROUNDS = 4, 1  # health is under 1 %: slopes hardly change
-WINDOWS_MIN = 30
+WINDOWS_MIN = {False: 30, True: 10}  # to fit, and to judge: 10 and 3 min of steady running
 HELD_OUT_EVERY = 3  # of flights; with fewer than three, of windows
 SMOOTHING_S = 15.0  # as the EGT monitor aboard
 JUDGED_PHASES = ("cruise",)  # where it judges
@@ -118,7 +119,7 @@ def _parts(engine: EngineType, passed: PassOff) -> tuple[_Part, _Part]:
             {name: np.concatenate([chunk[k][name] for chunk in chunks[held]])
              for name in passed.columns} for k in (0, 1)
         )  # fmt: skip
-        if len(means["n1"]) < WINDOWS_MIN:
+        if len(means["n1"]) < WINDOWS_MIN[held]:
             raise Rejected(
                 f"{len(means['n1'])} steady windows to {'judge' if held else 'fit'}",
                 f"pass-off rows of ESN {passed.meta.esn}", "more steady flight, or an engine run",
@@ -153,6 +154,8 @@ def _health(
         found = solve(engine, points, now)
         model = _logs({"n2": found.n2, "egt": found.egt, "ff": found.ff})
         missed = np.concatenate([measured[name] - model[name] for name in OUTPUTS])
+        if turn == 0:
+            _check_like(engine, {name: measured[name] - model[name] for name in OUTPUTS})
         if turn < SLOPE_ROUNDS:
             slopes = sensitivities(engine, points, now)
             slope = np.column_stack(
@@ -173,6 +176,15 @@ def _health(
         {name: _rounded(x) for name, x in zip(HEALTH, health.tolist(), strict=True)},
         {name: _rounded(x) for name, x in zip(HEALTH, sigma.tolist(), strict=True)},
     )
+
+
+def _check_like(engine: EngineType, missed: dict[str, Float64]) -> None:
+    """Before anything is fitted: wrong units and other types are not a matter of health."""
+    for name, value in missed.items():
+        off = float(np.nanmedian(np.abs(value))) if np.isfinite(value).any() else 0.0
+        if off > LIKE_MAX:
+            raise Rejected(f"{name} is {off:.1%} from what the type shows", engine.name,
+                           "another engine type, or wrong units")  # fmt: skip
 
 
 def _trims(

@@ -78,7 +78,7 @@ def load_pass_off(path: Path, esn: str = "", part_number: str = "") -> PassOff:
 
 
 def _of_npz(path: Path) -> tuple[dict[str, npt.NDArray[Any]], Meta]:
-    with np.load(path, allow_pickle=False) as file:
+    with path.open("rb") as source, np.load(source, allow_pickle=False) as file:
         arrays = {name: file[name] for name in file.files if name != "meta"}
         meta = Meta()
         if "meta" in file.files:
