@@ -11,11 +11,12 @@ from typing import Annotated, Any
 
 import msgspec
 import numpy as np
-from fastapi import APIRouter, HTTPException, Query
+from fastapi import APIRouter, HTTPException, Query, Response
 from fastapi import Path as PathParam
 from sqlalchemy import and_, select
 
 from ground.api import models
+from ground.api.fresh import Fresh
 from ground.api.problems import RESPONSES, NotFound
 from ground.api.times import iso, iso_all, iso_or_none, parse_time
 from ground.ingest import schema
@@ -31,6 +32,7 @@ from shared.signals import Signal
 
 SIGNALS_MAX = 32
 CHANGES_MAX = 10_000
+STATE_AGE_MAX_S = 0.25  # last values change once a second; asking may be thousands of times faster
 QUALITY_NAMES = [describe(byte) for byte in range(256)]
 
 TailName = Annotated[str, PathParam(pattern=r"^[A-Za-z0-9_-]{1,32}$")]
@@ -71,11 +73,16 @@ def twins_router(control: Control, records: Records, telemetry: Telemetry) -> AP
             if signal.confidentiality != "fdm"
         ])  # fmt: skip
 
-    @router.get("/{tail}/state")
-    def state(tail: TailName) -> models.TwinState:
-        """Where it is, what runs aboard, and the last value of every signal."""
+    def state_bytes(tail: str) -> bytes:
         enrolled(tail)
-        return _state(records, tail)
+        return _state(records, tail).model_dump_json().encode()
+
+    states = Fresh(state_bytes, STATE_AGE_MAX_S)
+
+    @router.get("/{tail}/state", response_model=models.TwinState)
+    async def state(tail: TailName) -> Response:
+        """Where it is, what runs aboard, and the last value of every signal; 0.25 s old at most."""
+        return Response(await states.get(tail), media_type="application/json")
 
     @router.get("/{tail}/telemetry", response_model_exclude_none=True)
     def read(

@@ -1,0 +1,51 @@
+"""Fresh: answers that many ask for and that change once a second at most, made once for all of them.
+
+In: a key and how to make its answer. Out: ready bytes, at most `age_max_s` old. Always holds: one
+making at a time for a key, whoever waits gets the same; an error is told to all who wait and kept for
+nobody; the cache is bounded, least used first out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+
+ENTRIES_MAX = 1024
+"""Of about 8 kB each for the bench's airframe (assumption: a fleet of fewer tails is asked for)."""
+
+
+class Fresh:
+    """For one event loop. now_s: monotonic."""
+
+    def __init__(
+        self, make: Callable[[str], bytes], age_max_s: float,
+        now_s: Callable[[], float] = time.monotonic,
+    ) -> None:  # fmt: skip
+        """make: called in a thread."""
+        self._make, self._age_max_s, self._now_s = make, age_max_s, now_s
+        self._ready: OrderedDict[str, tuple[float, bytes]] = OrderedDict()
+        self._making: dict[str, asyncio.Task[bytes]] = {}
+
+    async def get(self, key: str) -> bytes:
+        found = self._ready.get(key)
+        if found is not None and self._now_s() - found[0] <= self._age_max_s:
+            self._ready.move_to_end(key)
+            return found[1]
+        task = self._making.get(key)
+        if task is None:
+            task = self._making[key] = asyncio.create_task(self._renew(key))
+        return await asyncio.shield(task)  # who goes away does not take it from the others
+
+    async def _renew(self, key: str) -> bytes:
+        asked_s = self._now_s()
+        try:
+            body = await asyncio.to_thread(self._make, key)
+        finally:
+            del self._making[key]
+        self._ready[key] = (asked_s, body)
+        self._ready.move_to_end(key)
+        while len(self._ready) > ENTRIES_MAX:
+            self._ready.popitem(last=False)
+        return body

@@ -1,0 +1,85 @@
+"""Answers that many ask for: made once, never older than said, bounded."""
+
+import asyncio
+import threading
+
+import pytest
+
+from ground.api.fresh import ENTRIES_MAX, Fresh
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now_s = 0.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+def test_an_answer_is_made_again_only_when_it_is_too_old() -> None:
+    made: list[str] = []
+
+    def make(key: str) -> bytes:
+        made.append(key)
+        return f"{key}{len(made)}".encode()
+
+    async def go() -> None:
+        clock = Clock()
+        fresh = Fresh(make, 0.25, clock)
+        assert [await fresh.get("a"), await fresh.get("a")] == [b"a1", b"a1"]
+        clock.now_s = 0.25
+        assert await fresh.get("a") == b"a1"
+        clock.now_s = 0.26
+        assert await fresh.get("a") == b"a2"
+        assert await fresh.get("b") == b"b3"
+
+    asyncio.run(go())
+
+
+def test_a_crowd_costs_one_making() -> None:
+    gate, made = threading.Event(), []
+
+    def make(key: str) -> bytes:
+        made.append(key)
+        assert gate.wait(5)
+        return b"x"
+
+    async def go() -> None:
+        fresh = Fresh(make, 1.0, Clock())
+        crowd = [asyncio.create_task(fresh.get("a")) for _ in range(50)]
+        await asyncio.sleep(0)
+        crowd[0].cancel()
+        gate.set()
+        answers = await asyncio.gather(*crowd, return_exceptions=True)
+        assert answers[1:] == [b"x"] * 49 and made == ["a"]
+
+    asyncio.run(go())
+
+
+def test_an_error_is_told_to_all_and_kept_for_nobody() -> None:
+    fail = [True]
+
+    def make(_key: str) -> bytes:
+        if fail[0]:
+            raise KeyError("no twin")
+        return b"ok"
+
+    async def go() -> None:
+        fresh = Fresh(make, 1.0, Clock())
+        told = await asyncio.gather(fresh.get("a"), fresh.get("a"), return_exceptions=True)
+        assert [type(x) for x in told] == [KeyError, KeyError]
+        fail[0] = False
+        assert await fresh.get("a") == b"ok"
+
+    asyncio.run(go())
+
+
+@pytest.mark.parametrize("count", [ENTRIES_MAX + 100])
+def test_the_cache_is_bounded(count: int) -> None:
+    async def go() -> int:
+        fresh = Fresh(lambda key: key.encode(), 1e9, Clock())
+        for k in range(count):
+            await fresh.get(str(k))
+        return len(fresh._ready)
+
+    assert asyncio.run(go()) == ENTRIES_MAX
