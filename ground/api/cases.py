@@ -16,7 +16,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from ground.api.problems import MEDIA_TYPE, RESPONSES, NotFound, Problem, problem
 from ground.api.times import iso
 from ground.api.twins import Limit
-from ground.reconcile.cases import ACTIVE, Case, CaseFile, Cases, Conflict
+from ground.reconcile.casefile import ACTIVE, Case, CaseFile
+from ground.reconcile.cases import Cases, Conflict
 from shared.clock import Clock
 
 CaseName = Annotated[str, PathParam(pattern=r"^C[0-9]{6,9}$")]

@@ -10,7 +10,8 @@ from ground.commands import Commands, command
 from ground.config import Paths, load_config
 
 if TYPE_CHECKING:
-    from ground.reconcile.cases import Case, CaseFile, Cases, State
+    from ground.reconcile.casefile import Case, CaseFile, State
+    from ground.reconcile.cases import Cases
 
 CHAIN_BROKEN = 74  # EX_IOERR of sysexits.h, as for anything stored that is damaged
 
@@ -43,7 +44,8 @@ def add(commands: Commands) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from ground.database import open_reader, open_writer
-    from ground.reconcile.cases import ACTIVE, Cases
+    from ground.reconcile.casefile import ACTIVE
+    from ground.reconcile.cases import Cases
 
     paths = Paths(args.state)
     load_config(paths)

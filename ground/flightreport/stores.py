@@ -14,7 +14,7 @@ from ground.flightreport.gather import Stores
 from ground.ingest.segments import SegmentReader
 from ground.jobs.blobs import Blobs
 from ground.lake.records import Records
-from ground.reconcile.cases import cases, evidence
+from ground.reconcile.casefile import cases, evidence
 from ground.reconcile.store import Reconciliations, reconciliations
 from ground.twins.control import Control
 from shared.clock import Clock, SystemClock

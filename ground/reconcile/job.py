@@ -17,7 +17,7 @@ from ground.ingest.segments import SegmentReader
 from ground.jobs.handlers import Context, Progress
 from ground.jobs.job import Job
 from ground.lake.records import Records
-from ground.reconcile.cases import take
+from ground.reconcile.evidence import take
 from ground.reconcile.flight import FlightInputs, read_flight
 from ground.reconcile.result import decode_result
 from ground.reconcile.store import add
