@@ -43,10 +43,11 @@ class Event(_Strict, frozen=True, kw_only=True):
 
 
 class Degradation(_Strict, frozen=True, kw_only=True):
-    """Lost compressor efficiency, in points (percent of efficiency), ramped from a phase on."""
+    """Health that an engine loses, ramped from a phase on."""
 
     engine: int
-    points: float
+    parameter: str = "hpc_eff"
+    percent: float
     phase: Phase = Phase.CRUISE
     after_s: float = 0.0
     ramp_s: float = 180.0

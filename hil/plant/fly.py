@@ -19,7 +19,9 @@ from typing import Final
 import numpy as np
 
 from hil.plant import flight as flights
+from hil.plant.deck import FOLDER as DECKS
 from hil.plant.flight import Flight
+from hil.plant.gaspath import character_of
 from hil.plant.mission import Degradation, Mission, draw_conditions, mission_named
 from hil.plant.sensors import Sensors, check_sensors
 from hil.plant.simulate import Simulation
@@ -30,7 +32,7 @@ from shared.signals import SignalSet
 START_NS: Final = 1_772_344_800_000_000_000  # 2026-03-01T06:00:00Z, the day every bench flight is
 ESNS: Final = ("894101", "894102")
 _SOURCES: Final = (
-    "airframe", "autopilot", "flight", "fly", "gaspath", "mission", "pilot", "route", "sensors",
+    "airframe", "autopilot", "deck", "flight", "fly", "gaspath", "mission", "pilot", "route", "sensors",
     "simulate", "stage", "systems", "trace",
 )  # fmt: skip
 
@@ -72,12 +74,19 @@ def fly(
             "mission": chosen.name, "seed": seed, "esns": list(esns), "start_ns": start_ns,
             "conditions": dataclasses.asdict(conditions),
             "degradation": dataclasses.asdict(degradation) if degradation else None,
+            "character": {esn: _character(esn) for esn in esns},
             **_truth(trace, start_ns),
         },
     )  # fmt: skip
     if path is not None:
         flights.save(result, path)
     return result
+
+
+def _character(esn: str) -> dict[str, float]:
+    """What an engine is by itself: health in percent, and its EGT harness. For scoring alone."""
+    own = character_of(esn)
+    return {n: round(100 * h, 4) for n, h in own.health.items()} | {"egt_factor": own.egt}
 
 
 def _truth(trace: Trace, start_ns: int) -> dict[str, object]:
@@ -115,8 +124,10 @@ def _key(
 
 @cache
 def plant_sha256() -> str:
-    """Hash of the plant's own sources."""
+    """Hash of the plant's own sources and of its engine deck."""
     folder, total = Path(__file__).parent, hashlib.sha256()
     for name in _SOURCES:
         total.update((folder / f"{name}.py").read_bytes())
+    for deck in sorted(DECKS.glob("*.json")):
+        total.update(deck.read_bytes())
     return total.hexdigest()

@@ -12,9 +12,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from hil.plant.deck import HEALTH
 from shared.errors import Rejected
 
 EARTH_RADIUS_M = 6_371_000.0  # mean radius; frames are local, so their scale hardly matters
+PERCENT_MAX = 5.0  # a little further than the deck was made for
 Point = tuple[float, float]
 """(along, right) of a runway's start and heading, m."""
 
@@ -214,24 +216,29 @@ def mission_named(name: str) -> Mission:
 
 @dataclass(frozen=True)
 class Degradation:
-    """Efficiency that a high-pressure compressor loses, as a ramp."""
+    """Health that one engine loses, as a ramp. Before the flight: phase "parked", after_s 0 and a
+    ramp of a moment."""
 
     engine: int = 2
-    points: float = 3.0
+    parameter: str = "hpc_eff"
+    """One of hil.plant.deck.HEALTH: a component's efficiency or flow capacity."""
+    percent: float = 3.0
+    """Lost at the end of the ramp, relative to the type's value; negative is gained."""
     ramp_s: float = 240.0
     phase: str = "cruise"
     after_s: float = 60.0
     """The ramp begins this long after `phase` began."""
 
     def __post_init__(self) -> None:
-        ok = self.engine in (1, 2) and 0 <= self.points <= 10 and self.ramp_s > 0
-        if not (ok and self.after_s >= 0):
+        ok = self.engine in (1, 2) and abs(self.percent) <= PERCENT_MAX and self.ramp_s > 0
+        if not (ok and self.parameter in HEALTH and self.after_s >= 0):
             raise Rejected(
-                "engine 1 or 2, 0 to 10 points, ramp_s above 0, after_s 0 or more",
+                f"engine 1 or 2, up to {PERCENT_MAX:g} percent of one of {', '.join(HEALTH)}, "
+                "ramp_s above 0, after_s 0 or more",
                 "degradation",
                 "correct the scenario",
             )
 
-    def points_at(self, since_onset_s: float) -> float:
-        """Points lost this long after the onset."""
-        return self.points * min(1.0, max(0.0, since_onset_s / self.ramp_s))
+    def percent_at(self, since_onset_s: float) -> float:
+        """Percent lost this long after the onset."""
+        return self.percent * min(1.0, max(0.0, since_onset_s / self.ramp_s))

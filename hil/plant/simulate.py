@@ -14,7 +14,7 @@ import numpy as np
 
 from hil.plant.airframe import FT_M, STANDING_FT, Airframe
 from hil.plant.autopilot import DT_S, Commands, Motion
-from hil.plant.gaspath import Demand, Engine, Inlet
+from hil.plant.gaspath import SOUND, Demand, Engine, Health, Inlet
 from hil.plant.mission import Conditions, Degradation, Mission, Place
 from hil.plant.pilot import Pilot
 from hil.plant.stage import Levers, Stage
@@ -119,7 +119,7 @@ class Simulation:
         tas = m.tas_m_s if m.tas_m_s > 15 else 0.0
         inlet = Inlet(static_k, static_pa, tas / math.sqrt(1.4 * _R_AIR * static_k), tas)
         for i, engine in enumerate(self._engines):
-            loss = self._loss(m.t_s) if self._ails(i) else 0.0
+            lost = self._lost(m.t_s) if self._ails(i) else SOUND
             demand = Demand(
                 n1=pilot.commands.n1,
                 starter=pilot.levers.starter[i],
@@ -128,7 +128,7 @@ class Simulation:
                 anti_ice=services.anti_ice[i],
                 reverse=pilot.commands.reverse,
             )
-            thrust = engine.step(DT_S, inlet, demand, loss).thrust_lb
+            thrust = engine.step(DT_S, inlet, demand, lost).thrust_lb
             a[f"external_reactions/thrust-{i + 1}/magnitude"] = thrust
         for i, lb in enumerate(services.tanks_lb):
             a[f"propulsion/tank[{i}]/contents-lbs"] = lb
@@ -139,15 +139,17 @@ class Simulation:
     def _ails(self, index: int) -> bool:
         return self._degradation is not None and self._degradation.engine == index + 1
 
-    def _loss(self, t_s: float) -> float:
-        """Points of efficiency lost now; remembers when it began."""
+    def _lost(self, t_s: float) -> Health:
+        """Health lost now; remembers when it began."""
         d = self._degradation
         if d is None or d.phase not in self._phase_s:
-            return 0.0
+            return SOUND
         onset_s = self._phase_s[d.phase] + d.after_s
-        if t_s >= onset_s and self._onset_s is None:
+        if t_s < onset_s:
+            return SOUND
+        if self._onset_s is None:
             self._onset_s = onset_s
-        return d.points_at(t_s - onset_s)
+        return {d.parameter: -d.percent_at(t_s - onset_s) / 100}
 
     def _blow(self, m: Motion) -> None:
         """Steady wind; it grows and veers with height."""

@@ -10,22 +10,28 @@ their own (requirements/pycycle.txt), because pyCycle needs numpy below 2.4:
     DIR/bin/python hil/plant/pycycle/points.py
 
 The cycle and its design numbers are those of pyCycle's published example `high_bypass_turbofan`
-(NASA, Apache-2.0; maps `FanMap` to `LPTMap` of pyCycle, "HBTF map from NPSS"), with tabular
-thermodynamics. Ours: N1 is set and fuel balances the LP shaft; mass flow, and with it thrust and
-shaft power taken off, is scaled to the rated thrust of a CFM56-3 class engine.
+(NASA, Apache-2.0; maps `FanMap` to `LPTMap` of pyCycle, "HBTF map from NPSS"). Ours: N1 is set and
+fuel balances the LP shaft; the thermodynamic table is refined (table.py); mass flow, and with it
+thrust and the shaft power taken off, is scaled to the thrust of a CFM56-3 class engine.
 """
 
 from __future__ import annotations
 
 import contextlib
+import os
 import warnings
 from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import version
 
 import numpy as np
 import numpy.typing as npt
 import openmdao.api as om
 import pycycle.api as pyc
+from table import refined
+
+THERMO = os.environ.get("PYCYCLE_THERMO", "TABULAR")
+"""TABULAR: the refined table, about 1 s a point. CEA: chemical equilibrium, about 10 s."""
 
 Float64 = npt.NDArray[np.float64]
 
@@ -103,12 +109,22 @@ _WIRES = (
 )  # fmt: skip
 
 
+@cache
+def _table() -> dict[str, Float64]:
+    return refined(pyc.AIR_JETA_TAB_SPEC)
+
+
 class Turbofan(pyc.Cycle):
     """Two spools, separate nozzles; with design=False N1 is an input and fuel balances it."""
 
     def setup(self):
-        self.options["thermo_method"] = "TABULAR"
-        self.options["thermo_data"] = pyc.AIR_JETA_TAB_SPEC
+        if THERMO == "CEA":
+            self.options["thermo_method"], self.options["thermo_data"] = (
+                "CEA",
+                pyc.species_data.janaf,
+            )
+        else:
+            self.options["thermo_method"], self.options["thermo_data"] = "TABULAR", _table()
         lp, hp = [("Nmech", "LP_Nmech")], [("Nmech", "HP_Nmech")]
         add = self.add_subsystem
         compressor, turbine = pyc.Compressor, pyc.Turbine
@@ -133,7 +149,10 @@ class Turbofan(pyc.Cycle):
         hpc = compressor(statics=False, map_data=pyc.HPCMap, bleed_names=bleeds, map_extrap=True)
         add("hpc", hpc, promotes_inputs=hp)
         add("bld3", pyc.BleedOut(statics=False, bleed_names=["cool3", "cool4"]))
-        add("burner", pyc.Combustor(statics=False, fuel_type="FAR"))
+        add(
+            "burner",
+            pyc.Combustor(statics=False, fuel_type="Jet-A(g)" if THERMO == "CEA" else "FAR"),
+        )
         hpt = turbine(
             statics=False, map_data=pyc.HPTMap, bleed_names=["cool3", "cool4"], map_extrap=True
         )
@@ -284,11 +303,13 @@ class Engine:
         if not self._run(here):
             raise RuntimeError("the design point does not converge off design")
 
-    def solve(self, point: Point) -> dict[str, float] | None:
-        """The outputs of a point, SI and %; None where the solver does not converge."""
+    def solve(self, point: Point, depth: int = 5) -> dict[str, float] | None:
+        """The outputs of a point, SI and %; None where the solver does not converge.
+
+        depth: how often the way from the nearest solved point is halved."""
         known, state = min(self._good, key=lambda g: _distance(g[0], point))
         self._problem.model._outputs.set_val(state)
-        return self._outputs() if self._reach(known, point, 5) else None
+        return self._outputs() if self._reach(known, point, depth) else None
 
     def _reach(self, known: Point, point: Point, depth: int) -> bool:
         """Go from a converged point to another, by halves where one step does not converge."""
@@ -358,7 +379,8 @@ def provenance() -> dict[str, object]:
     names = ("om-pycycle", "openmdao", "numpy", "scipy")
     return {
         "made_by": "hil/plant/pycycle, see engine.py",
-        "solver": "NASA pyCycle (Apache-2.0), thermo TABULAR AIR_JETA_TAB_SPEC",
+        "solver": "NASA pyCycle (Apache-2.0)",
+        "thermo": "CEA, janaf" if THERMO == "CEA" else "TABULAR AIR_JETA_TAB_SPEC, see table.py",
         "cycle": "pyCycle example high_bypass_turbofan, mass flow scaled, N1 set",
         "maps": "pyCycle FanMap, LPCMap, HPCMap, HPTMap, LPTMap (HBTF maps from NPSS)",
         "versions": {name: version(name) for name in names},

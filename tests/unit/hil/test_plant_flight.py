@@ -154,7 +154,7 @@ def test_the_airframe_opens_no_socket_and_stands_still() -> None:
 def test_a_failing_compressor_shows_on_its_own_engine_only_and_only_after_onset(
     hop: Flight, signal_set: SignalSet
 ) -> None:
-    failing = Degradation(engine=2, points=3, ramp_s=20, phase="climb", after_s=5)
+    failing = Degradation(engine=2, percent=3, ramp_s=20, phase="climb", after_s=5)
     flight = fly("hop", 1, signal_set, degradation=failing)
     onset = flight.meta["onset_ns"]
     t_ns = flight.groups["eng2"].t_ns

@@ -49,12 +49,16 @@ def test_a_headwind_brings_the_destination_nearer_but_not_that_of_a_hop() -> Non
     assert HOP.fit(slow) is HOP
 
 
-def test_a_degradation_is_a_ramp_that_ends_at_its_points() -> None:
-    d = Degradation(points=3, ramp_s=240)
-    assert [d.points_at(t) for t in (-1, 0, 120, 240, 1000)] == [0, 0, 1.5, 3, 3]
+def test_a_degradation_is_a_ramp_that_ends_at_its_percent() -> None:
+    d = Degradation(percent=3, ramp_s=240)
+    assert [d.percent_at(t) for t in (-1, 0, 120, 240, 1000)] == [0, 0, 1.5, 3, 3]
 
 
-@pytest.mark.parametrize("wrong", [{"engine": 3}, {"points": -1}, {"ramp_s": 0}, {"after_s": -1}])
+@pytest.mark.parametrize(
+    "wrong",
+    [{"engine": 3}, {"percent": -9}, {"percent": 9}, {"ramp_s": 0}, {"after_s": -1},
+     {"parameter": "hpc"}],
+)  # fmt: skip
 def test_a_degradation_out_of_range_is_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(Rejected):
         Degradation(**wrong)  # type: ignore[arg-type]  # wrong on purpose
