@@ -10,10 +10,12 @@ import msgspec
 import numpy as np
 import pytest
 
+from ground.models.model import FullFidelity
 from ground.models.turbofan import newton
 from ground.models.turbofan.cycle import inlet_of, multipliers, run
 from ground.models.turbofan.engine import HEALTH, EngineType, load_engine_type
 from ground.models.turbofan.gas import Float64
+from ground.models.turbofan.parent import TurbofanModel
 from ground.models.turbofan.parts import standard_temperature
 from ground.models.turbofan.sizing import size
 from ground.models.turbofan.solve import (
@@ -241,3 +243,16 @@ def test_the_same_data_are_the_same_type(engine: EngineType) -> None:
     assert engine is load_engine_type("hbtf_cfm56")
     assert len(engine.sha256) == 64
     assert engine.n1c_valid == (45.0, 105.0)
+
+
+def test_it_is_a_full_fidelity_model_like_any_other(engine: EngineType) -> None:
+    model: FullFidelity = TurbofanModel(engine, {"hpc_eff": -0.01})
+    at = some(5)
+    names = [port.name for port in model.inputs]
+    columns = dict(zip(names, at.arrays(), strict=True))
+    found = model.evaluate(columns)
+    direct = solve(engine, at, {"hpc_eff": -0.01})
+    assert set(found) == {port.name for port in model.outputs}
+    assert np.array_equal(found["egt"], direct.egt)
+    with pytest.raises(Rejected, match="'tat' is missing"):
+        model.evaluate({name: c for name, c in columns.items() if name != "tat"})
