@@ -154,7 +154,8 @@ class Jobs:
             return [(row.kind, row.id) for row in db.execute(query)]
 
     def claim(self, identity: str, worker: str, now_ns: int) -> Job | Literal["over", "later"]:
-        """The job, now run by `worker`; `over`: nothing to do; `later`: another's, or not due.
+        """The job, now run by `worker`; `later`: another has it, but may die; `over`: nothing to
+        do, or not yet, and then it is put into the queue once it is due.
 
         A job whose worker went silent counts that try; with the last of them it is dead.
         """
@@ -162,7 +163,9 @@ class Jobs:
             row = db.execute(select(jobs).where(jobs.c.id == identity)).first()
             if row is None or row.state in ENDED:
                 return "over"
-            if row.due_ns > now_ns if row.state == "queued" else row.lease_ns > now_ns:
+            if row.state == "queued" and row.due_ns > now_ns:
+                return "over"
+            if row.state == "running" and row.lease_ns > now_ns:
                 return "later"
             if row.state == "running" and row.attempts >= self.policy.attempts_max:
                 _set(db, identity, state="dead", ended_ns=now_ns, error=_silent(row))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -53,6 +54,8 @@ def act(context: Context, payload: dict[str, Any], progress: Progress) -> Any:
         case "refuse":
             raise Rejected("no such thing", "payload", "name another")
         case "hang":
+            child = subprocess.Popen(["sleep", "600"])
+            (context.paths.state / "hung").write_text(str(child.pid))
             progress(0.25, "about to hang")
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
             time.sleep(600)
