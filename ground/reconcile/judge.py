@@ -219,7 +219,7 @@ def _too_little(
     name: str, why: npt.NDArray[np.str_], calm: npt.NDArray[np.bool_], windows: Windows
 ) -> Verdict:
     lost = int((calm & ((why == "out_of_range") | (why == "not_converged"))).sum())
-    if lost >= ROWS_MIN:
+    if lost >= 0.5 * calm.sum() and lost >= ROWS_MIN:
         return not_enough(
             name, f"the full-fidelity model does not speak in {lost} of {int(calm.sum())} steady "
             "seconds", "look at the flight by hand; the model's valid range is in docs/models.md",

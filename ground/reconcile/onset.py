@@ -31,7 +31,7 @@ AMOUNTS = 160
 """Amounts tried up to AMOUNT_MAX: steps of 0.05 %."""
 STANDING_SHARE = 0.5  # prior: half of what is found in a flight was there before; assumption
 HEALTHY_PRIOR = 0.95  # of a flight and engine; assumption, 1 in 20 has news
-FINE, REFINEMENTS = 30, 3
+FINE, REFINEMENTS = 30, 4
 LIKELY = 1e-4  # of the most probable shape; what is rarer is left out of the finer grid
 RAMP_MIN_S = 20.0  # a window; what is shorter is called a step
 TIME_STEP_S = 1.0  # rows are of a second: no onset is known better
@@ -235,13 +235,14 @@ def _closer(observed: Observed, found: Evidence) -> Shapes:
     onset, ramp = shapes.onset_s[likely], shapes.ramp_s[likely]
     known, lengths = np.unique(shapes.onset_s[~shapes.standing]), np.unique(shapes.ramp_s)
     cell_s = float(known[1] - known[0]) if len(known) > 1 else 1.0
-    low = max(float(onset.min()) - cell_s, float(start_s[0]))
-    high = max(min(float(onset.max()) + cell_s, float(stop_s[-1])), low + 0.1)
-    onsets = np.linspace(low, high, FINE)
     above = lengths[lengths > ramp.max()]
     below = lengths[(lengths < ramp[ramp > 0].min()) & (lengths > 0)] if ramp.any() else []
     longest = float(above[0]) if len(above) else 2 * float(max(ramp.max(), RAMP_MIN_S))
     shortest = float(below[-1]) if len(below) else RAMP_MIN_S
+    margin = cell_s + (longest - shortest) / 4  # a longer ramp that begins earlier looks alike
+    low = max(float(onset.min()) - margin, float(start_s[0]))
+    high = max(min(float(onset.max()) + margin, float(stop_s[-1])), low + 0.1)
+    onsets = np.linspace(low, high, FINE)
     edges = np.geomspace(shortest, max(longest, 1.1 * shortest), FINE)
     doublings = float(np.log2(edges[1] / edges[0]))
     is_step = bool((ramp == 0).any())
