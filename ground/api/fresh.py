@@ -8,9 +8,12 @@ nobody; the cache is bounded, least used first out.
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections import OrderedDict
 from collections.abc import Callable
+
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 ENTRIES_MAX = 1024
 """Of about 8 kB each for the bench's airframe (assumption: a fleet of fewer tails is asked for)."""
@@ -28,11 +31,19 @@ class Fresh:
         self._ready: OrderedDict[str, tuple[float, bytes]] = OrderedDict()
         self._making: dict[str, asyncio.Task[bytes]] = {}
 
-    async def get(self, key: str) -> bytes:
+    def ready(self, key: str) -> bytes | None:
+        """The answer if there is one that is fresh; makes none."""
         found = self._ready.get(key)
-        if found is not None and self._now_s() - found[0] <= self._age_max_s:
-            self._ready.move_to_end(key)
-            return found[1]
+        if found is None or self._now_s() - found[0] > self._age_max_s:
+            return None
+        self._ready.move_to_end(key)
+        return found[1]
+
+    async def get(self, key: str) -> bytes:
+        """The answer, made when there is no fresh one; raises what making it raises."""
+        found = self.ready(key)
+        if found is not None:
+            return found
         task = self._making.get(key)
         if task is None:
             task = self._making[key] = asyncio.create_task(self._renew(key))
@@ -49,3 +60,30 @@ class Fresh:
         while len(self._ready) > ENTRIES_MAX:
             self._ready.popitem(last=False)
         return body
+
+
+class Shortcut:
+    """Answers a GET whose answer is ready before the framework looks at it; all else goes on.
+
+    Plain ASGI: with FastAPI around it the same answer takes about five times as long.
+    """
+
+    def __init__(self, app: ASGIApp, path: re.Pattern[str], fresh: Fresh) -> None:
+        """path: its first group is the key."""
+        self._app, self._path, self._fresh = app, path, fresh
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        body = self._ready(scope)
+        if body is None:
+            await self._app(scope, receive, send)
+            return
+        headers = [(b"content-type", b"application/json"),
+                   (b"content-length", str(len(body)).encode())]  # fmt: skip
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+
+    def _ready(self, scope: Scope) -> bytes | None:
+        if scope["type"] != "http" or scope["method"] != "GET":
+            return None
+        found = self._path.match(scope["path"])
+        return self._fresh.ready(found[1]) if found else None

@@ -23,11 +23,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from ground.api.cases import cases_router
 from ground.api.flightreport import flightreport_router
 from ground.api.flights import flights_router
+from ground.api.fresh import Shortcut
 from ground.api.health import Pulse, health_router
 from ground.api.jobs import jobs_router
 from ground.api.problems import install
 from ground.api.reconciliations import reconciliations_router
-from ground.api.twins import twins_router
+from ground.api.twins import STATE_PATH, fresh_states, twins_router
 from ground.api.whatif import whatif_router
 from ground.broker import connect
 from ground.config import GroundConfig, Paths
@@ -77,9 +78,11 @@ def make_app(paths: Paths, config: GroundConfig, tuf_repo: Path | None) -> FastA
     requests: Counter[tuple[str, int]] = Counter()
     install(app)
 
-    app.add_middleware(_Count, requests)
+    states = fresh_states(control, records)
+    app.add_middleware(Shortcut, STATE_PATH, states)
+    app.add_middleware(_Count, requests)  # around the shortcut: it counts all
     pulse = Pulse(config.operator, lambda: client[0] if client else None)
-    app.include_router(twins_router(control, records, telemetry))
+    app.include_router(twins_router(control, records, telemetry, states))
     app.include_router(flights_router(records, control.engine, telemetry))
     app.include_router(health_router(pulse, records, requests))
     writer, reader, blobs = (

@@ -6,6 +6,7 @@ Always holds: signals with confidentiality `fdm` are neither listed nor answered
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any
 
@@ -32,6 +33,7 @@ from shared.signals import Signal
 
 SIGNALS_MAX = 32
 CHANGES_MAX = 10_000
+STATE_PATH = re.compile(r"/v1/twins/([A-Za-z0-9_-]{1,32})/state\Z")
 STATE_AGE_MAX_S = 0.25  # last values change once a second; asking may be thousands of times faster
 QUALITY_NAMES = [describe(byte) for byte in range(256)]
 
@@ -40,15 +42,24 @@ Limit = Annotated[int, Query(ge=1, le=1000)]
 TimeText = Annotated[str, Query(max_length=40, description="RFC 3339, or ns since 1970")]
 
 
-def twins_router(control: Control, records: Records, telemetry: Telemetry) -> APIRouter:
+def fresh_states(control: Control, records: Records) -> Fresh:
+    """The answers of `/v1/twins/{tail}/state`, by tail."""
+
+    def make(tail: str) -> bytes:
+        _enrolled(control, tail)
+        return _state(records, tail).model_dump_json().encode()
+
+    return Fresh(make, STATE_AGE_MAX_S)
+
+
+def twins_router(
+    control: Control, records: Records, telemetry: Telemetry, states: Fresh
+) -> APIRouter:
     """Routes below /v1/twins."""
     router = APIRouter(prefix="/v1/twins", tags=["twins"], responses=RESPONSES)
 
     def enrolled(tail: str) -> Twin:
-        for twin in control.twins():
-            if twin.tail == tail:
-                return twin
-        raise NotFound(f"no twin {tail}")
+        return _enrolled(control, tail)
 
     @router.get("")
     def twins() -> models.Twins:
@@ -72,12 +83,6 @@ def twins_router(control: Control, records: Records, telemetry: Telemetry) -> AP
             for name, (signal, group) in telemetry.signals(tail).items()
             if signal.confidentiality != "fdm"
         ])  # fmt: skip
-
-    def state_bytes(tail: str) -> bytes:
-        enrolled(tail)
-        return _state(records, tail).model_dump_json().encode()
-
-    states = Fresh(state_bytes, STATE_AGE_MAX_S)
 
     @router.get("/{tail}/state", response_model=models.TwinState)
     async def state(tail: TailName) -> Response:
@@ -126,6 +131,13 @@ def twins_router(control: Control, records: Records, telemetry: Telemetry) -> AP
         return models.Updates(items=_updates(records, tail, limit))
 
     return router
+
+
+def _enrolled(control: Control, tail: str) -> Twin:
+    for twin in control.twins():
+        if twin.tail == tail:
+            return twin
+    raise NotFound(f"no twin {tail}")
 
 
 def _links(records: Records) -> dict[str, models.Link]:

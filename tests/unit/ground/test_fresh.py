@@ -1,11 +1,13 @@
 """Answers that many ask for: made once, never older than said, bounded."""
 
 import asyncio
+import re
 import threading
 
 import pytest
+from starlette.types import Message, Receive, Scope, Send
 
-from ground.api.fresh import ENTRIES_MAX, Fresh
+from ground.api.fresh import ENTRIES_MAX, Fresh, Shortcut
 
 
 class Clock:
@@ -83,3 +85,33 @@ def test_the_cache_is_bounded(count: int) -> None:
         return len(fresh._ready)
 
     assert asyncio.run(go()) == ENTRIES_MAX
+
+
+def test_the_shortcut_answers_only_what_is_ready() -> None:
+    async def go() -> list[str]:
+        clock, fresh_seen = Clock(), []
+        fresh = Fresh(lambda key: key.encode(), 1.0, clock)
+
+        async def app(scope: Scope, _receive: Receive, _send: Send) -> None:
+            fresh_seen.append(f"{scope['method']} {scope['path']}")
+
+        answers: list[Message] = []
+
+        async def send(message: Message) -> None:
+            answers.append(message)
+
+        async def receive() -> Message:
+            raise AssertionError("nothing to read")
+
+        shortcut = Shortcut(app, re.compile(r"/t/([a-z]{1,3})/state\Z"), fresh)
+        await fresh.get("a")
+        for method, path, age_s in (("GET", "/t/a/state", 0), ("POST", "/t/a/state", 0),
+                                    ("GET", "/t/b/state", 0), ("GET", "/t/a/states", 0),
+                                    ("GET", "/t/a/state", 2)):  # fmt: skip
+            clock.now_s = age_s
+            await shortcut({"type": "http", "method": method, "path": path}, receive, send)
+        assert [m.get("status") or m["body"] for m in answers] == [200, b"a"]
+        return fresh_seen
+
+    assert asyncio.run(go()) == ["POST /t/a/state", "GET /t/b/state", "GET /t/a/states",
+                                 "GET /t/a/state"]  # fmt: skip
