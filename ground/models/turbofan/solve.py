@@ -33,6 +33,7 @@ CHUNK = 4096
 LINE_VALID: Final = (0.9, 3.2)
 """R-lines that are answered: the maps end at 1 (stall) and 3; half a cell beyond is allowed."""
 _ROUNDING: Final = 1e-6  # a limit itself is inside, however it was computed
+NUDGE: Final = 2e-3
 HEALTH_MAX: Final = 0.25
 """|h| beyond this is not an engine that runs: an assumption."""
 
@@ -116,21 +117,29 @@ def sensitivities(
     engine: EngineType, points: Points, health: Mapping[str, float | Float64] | None = None,
     parameters: tuple[str, ...] = HEALTH,
 ) -> dict[str, dict[str, Float64]]:  # fmt: skip
-    """d ln(output) / d(parameter) by central differences: {parameter: {n2, egt (K), ff: [n]}}."""
-    step = 2e-3
-    base = dict(health or {})
-    table: dict[str, dict[str, Float64]] = {}
+    """d ln(output) / d(parameter) by central differences: {parameter: {n2, egt (K), ff: [n]}}.
+
+    Over +-0.2 %, a scatter between engines, so that a kink of a map is not taken for its slope.
+    All parameters of all points are solved as one batch.
+    """
+    columns = points.arrays()
+    n, m = len(columns[0]), len(parameters)
+    health = dict(health or {})
     for name in parameters:
-        low, high = (
-            solve(engine, points, {**base, name: base.get(name, 0.0) + sign * step})
-            for sign in (-1.0, 1.0)
-        )
-        table[name] = {
-            "n2": np.log(high.n2 / low.n2) / (2 * step),
-            "egt": np.log((high.egt + CELSIUS_K) / (low.egt + CELSIUS_K)) / (2 * step),
-            "ff": np.log(high.ff / low.ff) / (2 * step),
-        }
-    return table
+        health.setdefault(name, 0.0)
+    nudged = {}
+    for name, h in _wear(health, n).items():
+        rows = np.tile(h, (2, m, 1))
+        if name in parameters:
+            rows[0, parameters.index(name)] -= NUDGE
+            rows[1, parameters.index(name)] += NUDGE
+        nudged[name] = rows.ravel()
+    found = solve(engine, Points(*(np.tile(c, 2 * m) for c in columns)), nudged)
+    slopes = {}
+    for name, of in (("n2", found.n2), ("egt", found.egt + CELSIUS_K), ("ff", found.ff)):
+        low, high = np.log(of).reshape(2, m, n)
+        slopes[name] = (high - low) / (2 * NUDGE)
+    return {p: {name: slope[i] for name, slope in slopes.items()} for i, p in enumerate(parameters)}
 
 
 def _wear(health: Mapping[str, float | Float64], n: int) -> dict[str, Float64]:

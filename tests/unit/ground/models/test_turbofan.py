@@ -144,6 +144,19 @@ def test_a_lost_point_of_compressor_efficiency_costs_heat_and_fuel(engine: Engin
     assert (s["hpc_flow"]["n2"] < 0).all()  # more capacity: slower for the same flow
 
 
+def test_sensitivities_are_the_slopes_that_two_solutions_show(engine: EngineType) -> None:
+    at = points(np.array([66.0, 87.0]), 0.4, 9000.0)
+    worn_out = {"hpc_eff": np.array([-0.01, -0.02]), "fan_flow": 0.004}
+    slopes = sensitivities(engine, at, worn_out, ("lpt_flow", "hpc_eff"))
+    assert list(slopes) == ["lpt_flow", "hpc_eff"]
+    low, high = (
+        solve(engine, at, {**worn_out, "hpc_eff": worn_out["hpc_eff"] + by})
+        for by in (-0.002, 0.002)
+    )
+    egt = np.log((high.egt + 273.15) / (low.egt + 273.15)) / 0.004
+    assert slopes["hpc_eff"]["egt"] == pytest.approx(egt, rel=1e-6)
+
+
 def test_bleed_and_anti_ice_cost_heat(engine: EngineType) -> None:
     at = [points(88.0, 0.3, 5000.0, 0.0, bleed, ice) for bleed, ice in ((0, 0), (1, 0), (1, 1))]
     egt = [float(solve(engine, p).egt[0]) for p in at]
