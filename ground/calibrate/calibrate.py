@@ -97,7 +97,7 @@ def calibrate(
     errors, seen = _errors(before, after, dict(zip(_esns(before), parents, strict=True)), flown)
     after = msgspec.structs.replace(
         after,
-        monitors=tightened(after, baselines, seen),
+        monitors=tightened(before, baselines, seen),
         requirements=requirements_of(after),
         model_card=_card(before, figures, errors),
         calibration=_provenance(before, engine, baselines, flown, draws),

@@ -11,7 +11,7 @@ Effects (bleed, anti-ice) scale the table, so the fit is a product: solved by Ga
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import reduce
+from functools import lru_cache, reduce
 
 import numpy as np
 import numpy.typing as npt
@@ -48,8 +48,7 @@ def fit(
     level = float(np.mean(values))
     target = values / level
     w = weights(points, axes)
-    bend = curvature(axes)
-    penalty = smoothness * (bend.T @ bend)
+    penalty = smoothness * _penalty(tuple(axes))
     size, count = w.shape[1], quantities.shape[1]
     # 1e-9: a quantity that never moved has no effect, rather than any
     full = sparse.block_diag([penalty, 1e-9 * sparse.identity(count)]).tocsc()
@@ -85,6 +84,13 @@ def curvature(axes: Sequence[Axis]) -> sparse.csr_matrix:
             scale = weight / np.sqrt(np.prod(sizes))
             parts.append(scale * sparse.kron(sparse.kron(before, operator), after))
     return sparse.vstack(parts).tocsr()
+
+
+@lru_cache(maxsize=4)
+def _penalty(axes: tuple[Axis, ...]) -> sparse.csr_matrix:
+    """Kept, since every column of a grid asks for the same."""
+    bend = curvature(axes)
+    return (bend.T @ bend).tocsr()
 
 
 def _difference(size: int) -> sparse.csr_matrix:

@@ -1,0 +1,127 @@
+"""A baseline moves by an approved maintenance event and by nothing else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+import pysqlite3
+import pytest
+
+from ground.__main__ import main
+from ground.calibrate.baselines import EVENTS, Approved, Baselines
+from ground.commands.baseline import EVENTS as OFFERED
+from ground.models.baseline import nominal
+from ground.models.turbofan.engine import load_engine_type
+from ground.twins.control import Control, FittedEngine, TailFile
+from shared.errors import Rejected
+
+ENGINE = load_engine_type()
+NOW = 2_000_000_000_000_000_000
+PROPOSAL = msgspec.structs.replace(
+    nominal(ENGINE, "7001", "PN-1"), health={"hpc_eff": -0.002}, rows=10, source="bench"
+)
+
+
+@pytest.fixture
+def control(tmp_path: Path) -> Control:
+    one = Control.open(tmp_path / "control.db", write=True)
+    one.enrol(
+        TailFile(operator="OPX", tail="T1", type="B737", registration="X-T",
+                 engines=[FittedEngine(1, "7001", "PN-1")]), b"k" * 32, 1,
+    )  # fmt: skip
+    return one
+
+
+@pytest.fixture
+def store(control: Control, tmp_path: Path) -> Baselines:
+    return Baselines.open(tmp_path / "control.db", write=True)
+
+
+def add(store: Baselines, control: Control, **given: object) -> Approved:
+    values = {"proposal": PROPOSAL, "event": "installation", "by": "ab", "reason": "order 1",
+              "engine_sha256": ENGINE.sha256, "now_ns": NOW, **given}  # fmt: skip
+    return store.approve(control=control, **values)  # type: ignore[arg-type]  # of the test
+
+
+def test_first_baseline_holds_always_and_later_ones_from_their_event_on(
+    store: Baselines, control: Control
+) -> None:
+    first = add(store, control)
+    washed = msgspec.structs.replace(PROPOSAL, health={"hpc_eff": 0.0})
+    second = add(store, control, proposal=washed, event="wash", now_ns=NOW + 100, since_ns=NOW + 50)
+    assert store.of_esn("7001", 5) == store.of_esn("7001", NOW + 49) == first.baseline
+    assert store.of_esn("7001", NOW + 50) == store.of_esn("7001") == second.baseline
+    assert store.of_esn("7002") is None
+    assert [x.baseline.event for x in store.history("7001")] == ["installation", "wash"]
+    assert (second.baseline.approved_by, second.baseline.reason) == ("ab", "order 1")
+    assert store.faults() == []
+
+
+@pytest.mark.parametrize(
+    ("given", "what"),
+    [
+        ({"event": ""}, "no maintenance event"),
+        ({"event": "calibration"}, "no maintenance event"),
+        ({"by": " "}, "who approves it"),
+        ({"reason": ""}, "who approves it"),
+        ({"proposal": msgspec.structs.replace(PROPOSAL, esn="7002")}, "no enrolled tail"),
+        ({"proposal": msgspec.structs.replace(PROPOSAL, part_number="PN-2")}, "is of 'PN-2'"),
+        ({"engine_sha256": "0" * 64}, "was fitted with engine type"),
+        ({"since_ns": NOW + 1}, "between the last event"),
+    ],
+)
+def test_what_is_missing_or_does_not_fit_is_refused_and_nothing_moves(
+    store: Baselines, control: Control, given: dict[str, object], what: str
+) -> None:
+    with pytest.raises(Rejected, match=what):
+        add(store, control, **given)
+    assert store.history() == []
+
+
+def test_an_event_before_the_last_one_is_refused(store: Baselines, control: Control) -> None:
+    add(store, control)
+    add(store, control, event="wash", since_ns=NOW - 5)
+    with pytest.raises(Rejected, match="between the last event"):
+        add(store, control, event="wash", since_ns=NOW - 6)
+
+
+def test_rows_can_be_neither_changed_nor_removed(
+    store: Baselines, control: Control, tmp_path: Path
+) -> None:
+    add(store, control)
+    db = pysqlite3.connect(str(tmp_path / "control.db"))
+    for text in ("update baselines set reason = 'x'", "delete from baselines"):
+        with pytest.raises(pysqlite3.IntegrityError, match="only added to"):
+            db.execute(text)
+    db.rollback()
+    # whoever can drop the triggers can change a row; then the chain says so
+    add(store, control, event="wash")
+    db.execute("drop trigger baselines_no_update")
+    db.execute("update baselines set since_ns = 7 where serial = 1")
+    db.commit()
+    db.close()
+    assert store.faults() == ["baseline 2 does not follow the one before it"]
+
+
+def test_ground_where_nothing_was_approved_answers_none(control: Control, tmp_path: Path) -> None:
+    assert Baselines.open(tmp_path / "control.db").of_esn("7001") is None
+
+
+def test_the_command_line_approves_and_shows(
+    control: Control, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert OFFERED == EVENTS
+    file, state = tmp_path / "b.json", ("--state", str(tmp_path))
+    file.write_bytes(msgspec.json.encode(PROPOSAL))
+    order = ["baseline", "approve", *state, "--event", "installation", "--file", str(file),
+             "--by", "ab", "--reason", "order 1"]  # fmt: skip
+    assert main([*order, "--esn", "7002"]) == 65
+    assert "is of ESN 7001" in capsys.readouterr().err
+    assert main([*order, "--esn", "7001"]) == 0
+    assert "holds from always" in capsys.readouterr().out
+    assert main(["baseline", "show", *state]) == 0
+    assert "order 1" in capsys.readouterr().out
+    file.write_bytes(b"{}")
+    assert main([*order, "--esn", "7001"]) == 65
+    assert "not a baseline" in capsys.readouterr().err
