@@ -28,6 +28,7 @@ from sqlalchemy import (
 )
 
 from ground.twins.control import METADATA
+from shared.errors import Rejected
 from shared.messages import Audit, decode, encode
 
 WHO_CHARS_MAX, WHY_CHARS_MAX = 64, 1000
@@ -160,13 +161,25 @@ def note(db: Connection, number: int, move: Move, now_ns: int) -> None:
 
 
 def faults_of(db: Connection) -> list[str]:
-    """Where the chain is broken; empty when it is whole."""
+    """Where the chain is broken, or a case is not as its last change left it; empty when whole."""
     found, last = [], b""
+    left: dict[int, tuple[str, str]] = {}
     for row in db.execute(select(changes).order_by(changes.c.serial)):
-        if decode(Audit, row.body, "case change").previous != last:
-            found.append(f"change {row.serial} of {id_of(row.case)} does not follow the one "
-                         "before it")  # fmt: skip
+        where = f"change {row.serial} of {id_of(row.case)}"
+        try:
+            audit = decode(Audit, row.body, where)
+            left[row.case] = audit.detail["to"], audit.detail["owner"]
+        except (Rejected, KeyError):
+            found.append(f"{where} cannot be read")
+        else:
+            if audit.previous != last:
+                found.append(f"{where} does not follow the one before it")
+            if audit.subject != id_of(row.case):
+                found.append(f"{where} is of {audit.subject}")
         last = hashlib.sha256(row.body).digest()
+    for row in db.execute(select(cases.c.number, cases.c.state, cases.c.owner)):
+        if left.get(row.number) != (row.state, row.owner):
+            found.append(f"{id_of(row.number)} is not as its last change left it")
     return found
 
 

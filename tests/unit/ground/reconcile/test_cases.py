@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from ground.reconcile.casefile import STATES, Case
+from ground.reconcile.casefile import STATES, Case, State
 from ground.reconcile.cases import MOVES, Conflict
 from ground.reconcile.suspects import suspects_of
 from shared.errors import Corrupt, Rejected
@@ -154,7 +154,8 @@ def test_a_case_goes_its_way_with_owner_resolution_and_trail(office: Office) -> 
 @pytest.mark.parametrize("to", [state for state in STATES if state != "open"])
 def test_only_the_ways_that_are_drawn_can_be_gone(office: Office, start: Any, to: Any) -> None:
     office.conclude(result("F1", 1, HPC))
-    case, ways = only(office).id, {
+    case = only(office).id
+    ways: dict[State, tuple[State, ...]] = {
         "open": (), "acknowledged": ("acknowledged",), "in_work": ("in_work",),
         "closed": ("in_work", "closed"), "rejected": ("rejected",),
     }  # fmt: skip
@@ -206,13 +207,20 @@ def test_the_chain_of_changes_shows_what_was_altered_or_removed(office: Office) 
     office.conclude(result("F2", 1, HPC))
     office.cases.move("C000001", "ann", 1, to="in_work")
     assert office.cases.faults() == []
-    with office.writer.begin() as db:
-        db.exec_driver_sql("update case_changes set body = replace(body, 'ann', 'eve')")
-    assert office.cases.faults() == []  # the last one is named by nothing yet
-    office.cases.move("C000001", "ann", 2, owner="ann")
-    with office.writer.begin() as db:
-        db.exec_driver_sql("delete from case_changes where serial = 2")
+    alter(office, "update cases set state = 'closed', resolution = 'nothing'")
+    assert office.cases.faults() == ["C000001 is not as its last change left it"]
+    alter(office, "update cases set state = 'in_work'")
+    alter(office, "delete from case_changes where serial = 2")
     assert office.cases.faults() == ["change 3 of C000001 does not follow the one before it"]
+    alter(office, "update case_changes set body = x'00' where serial = 3")
+    assert office.cases.faults() == [
+        "change 3 of C000001 cannot be read", "C000001 is not as its last change left it"
+    ]  # fmt: skip
+
+
+def alter(office: Office, sql: str) -> None:
+    with office.writer.begin() as db:
+        db.exec_driver_sql(sql)
 
 
 # -- results
