@@ -16,7 +16,9 @@ import numpy as np
 import numpy.typing as npt
 
 from ground.reconcile.fidelity import FULL_SCALE, OUTPUTS, Fidelity, Spoken
+from ground.reconcile.health import PARAMETERS
 from ground.reconcile.rows import Rows, binding_of
+from shared.behaviour.formulas import corrected_speed, theta
 
 Float64 = npt.NDArray[np.float64]
 PER_SECOND = 10  # readings of the groups eng1, eng2 and air
@@ -130,33 +132,70 @@ def readings(
 
 
 class LinearFidelity:
-    """A full-fidelity engine held fast at the points of one schedule: predictions and
-    sensitivities are looked up by time, the response is theirs and a second difference.
+    """A full-fidelity engine whose answer to health is a table: slopes over corrected N1 and Mach
+    and one bend a parameter, fitted to the turbofan once. Predictions are the turbofan's own.
 
-    For many flights of one schedule: what it stands for is solved once. Points are known by
-    their place in the schedule (`at`), so it takes whole flights or windows of them.
+    What many flights of one type share is solved once, so that hundreds take minutes.
     """
 
-    def __init__(self, slopes: Float64, bends: Float64, names: tuple[str, ...],
-                 engine: Fidelity) -> None:  # fmt: skip
-        """slopes, bends: d and d2 of ln output by parameter, mean over the schedule, [3, p]."""
-        self._slopes, self._bends, self._names, self._engine = slopes, bends, names, engine
+    def __init__(self, engine: Fidelity, slopes: Float64, bends: Float64) -> None:
+        """slopes: [terms, 3, PARAMETERS]; bends: d2 ln(output) / d(parameter)2, [3, PARAMETERS]."""
+        self._engine, self._slopes, self._bends = engine, slopes, bends
 
     def predict(self, points: Mapping[str, Float64]) -> Spoken:
         return self._engine.predict(points)
 
     def response(self, points: Mapping[str, Float64], change: Mapping[str, Float64]) -> Float64:
-        found = np.zeros((len(points["n1"]), len(OUTPUTS)))
+        slopes = self._at(points)
+        found = np.zeros((len(slopes), len(OUTPUTS)))
         for name, x in change.items():
-            i = self._names.index(name)
-            amount = np.broadcast_to(np.asarray(x), len(found))[:, None]
-            found += amount * self._slopes[:, i] + 0.5 * amount**2 * self._bends[:, i]
+            i = PARAMETERS.index(name)
+            amount = np.broadcast_to(np.asarray(x, float), len(found))[:, None]
+            found += amount * slopes[:, :, i] + 0.5 * amount**2 * self._bends[:, i]
         return found
 
     def sensitivities(
         self, points: Mapping[str, Float64], change: Mapping[str, Float64], names: tuple[str, ...]
     ) -> Float64:
-        index = [self._names.index(x) for x in names]
-        at = np.stack([np.broadcast_to(np.asarray(change.get(x, 0.0)), len(points["n1"]))
-                       for x in names], axis=1)  # fmt: skip
-        return self._slopes[:, index][None] + at[:, None, :] * self._bends[:, index][None]
+        found = self._at(points)
+        for name, x in change.items():
+            i = PARAMETERS.index(name)
+            amount = np.broadcast_to(np.asarray(x, float), len(found))[:, None]
+            found[:, :, i] += amount * self._bends[:, i]
+        return found[:, :, [PARAMETERS.index(x) for x in names]]
+
+    def _at(self, points: Mapping[str, Float64]) -> Float64:
+        found: Float64 = np.einsum("kt,top->kop", terms(points), self._slopes)
+        return found
+
+    def mistaken(self, error: Float64, engine: Fidelity | None = None) -> LinearFidelity:
+        """The same with sensitivities wrong by `error`, relative, by output."""
+        factor = (1 + error)[:, None]
+        return LinearFidelity(engine or self._engine, self._slopes * factor, self._bends * factor)
+
+
+def terms(points: Mapping[str, Float64]) -> Float64:
+    """What sensitivities are linear in: 1, corrected N1, Mach, and N1 squared; [k, 4]."""
+    x = (corrected_speed(points["n1"], theta(points["tat"])) - 85) / 10
+    y = (points["mach"] - 0.5) / 0.2
+    found: Float64 = np.stack([np.ones_like(x), x, y, x * x], axis=1)
+    return found
+
+
+def linearised(engine: Fidelity, flight: Schedule, amount: float = 0.02) -> LinearFidelity:
+    """Fit the table to central differences of the engine itself over one schedule."""
+    spoken = engine.predict(flight.columns)
+    at = np.flatnonzero(spoken.why == "ok")[::20]
+    points = {name: x[at] for name, x in flight.columns.items()}
+    up, down = (
+        np.stack([engine.response(points, {x: np.full(len(at), sign * amount)})
+                  for x in PARAMETERS], axis=2)
+        for sign in (1.0, -1.0)
+    )  # fmt: skip
+    whole = np.isfinite(up + down).all(axis=(1, 2))
+    slope, bend = (up - down) / (2 * amount), (up + down) / amount**2
+    basis = terms(points)[whole]
+    flat = slope[whole].reshape(len(basis), -1)
+    solved = np.linalg.lstsq(basis, flat, rcond=None)[0]
+    slopes = np.asarray(solved, np.float64).reshape(-1, *slope.shape[1:])
+    return LinearFidelity(engine, slopes, bend[whole].mean(axis=0))
