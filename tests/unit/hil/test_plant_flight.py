@@ -166,6 +166,26 @@ def test_a_failing_compressor_shows_on_its_own_engine_only_and_only_after_onset(
     assert abs(np.median(failed[later] - healthy[later])) < 1
 
 
+def test_a_loss_can_stand_before_the_flight_and_the_truth_names_it(
+    hop: Flight, signal_set: SignalSet
+) -> None:
+    lost = Degradation(
+        engine=1, parameter="hpt_eff", percent=2, phase="parked", after_s=0, ramp_s=0.001
+    )
+    flight = fly("hop", 1, signal_set, degradation=lost)
+    assert flight.meta["onset_ns"] == flight.start_ns
+    assert flight.meta["degradation"]["parameter"] == "hpt_eff"
+    assert flight.meta["degradation"]["percent"] == 2
+    assert set(flight.meta["character"]) == {"894101", "894102"}
+    assert all(len(c) == 11 for c in flight.meta["character"].values())
+    t_ns, oooi = flight.groups["eng1"].t_ns, flight.meta["oooi_ns"]
+    first = (t_ns > oooi["off"]) & (t_ns < oooi["off"] + 10_000_000_000)
+    sound, worn = (column(f, signal_set, "ENG1_EGT")[0] for f in (hop, flight))
+    assert np.median(worn[first] - sound[first]) > 10
+    sound, worn = (column(f, signal_set, "ENG2_EGT")[0] for f in (hop, flight))
+    assert abs(np.median(worn[first] - sound[first])) < 1
+
+
 def test_a_flight_survives_its_file(hop: Flight, tmp_path: Path) -> None:
     save(hop, tmp_path / "a.npz")
     again = load(tmp_path / "a.npz")
