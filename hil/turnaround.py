@@ -44,7 +44,9 @@ async def reconciliation(
     deadline_s = time.monotonic() + timeout_s
     while True:
         try:
-            return await api.flight(flight, "reconciliation")
+            answer = await api.flight(flight, "reconciliation")
+            found: dict[str, Any] = answer["reconciliation"]
+            return found
         except Unreachable:
             if time.monotonic() > deadline_s:
                 raise
