@@ -17,7 +17,7 @@ from typing import Literal
 from shared.errors import Rejected
 from shared.units import parse_unit
 
-Part = Literal["point", "set", "tank"]
+Part = Literal["point", "set", "tank point", "tank"]
 Given = float | int | str | bool
 TEXT_MAX = 64
 _NUMBER = re.compile(r"\s*([+\-\u2212]?)(\d{1,9}(?:\.\d{1,9})?|\.\d{1,9})\s*(.*?)\s*\Z")
@@ -71,15 +71,29 @@ SET = {
 }  # fmt: skip
 """What is changed. Health at most -15 %: an engine that lost more does not fly (assumption)."""
 
-TANK = {
-    "heat_leak": Input("%", -90, 400, "change of the heat that leaks into the tank"),
-    "ambient": Input("Cel", -60, 60, "air outside the tank"),
-    "fill": Input("%", 5, 95, "liquid in the tank at the start"),
-    "draw": Input("kg/h", 0, 2000, "liquid drawn"),
+TANK_POINT = {
+    "heat_leak": Input("W", 0, 5000, "heat that leaks into the tank"),
+    "draw": Input("g/s", 0, 200, "liquid drawn"),
+    "fill": Input("%", 6, 96, "liquid in the tank at the start, by volume"),
+    "start_pressure": Input("kPa", 102, 600, "pressure at the start"),
+    "ambient_pressure": Input("kPa", 5, 110, "what the vent blows against"),
 }  # fmt: skip
+"""A tank at rest: values."""
+
+TANK_DEFAULTS = {"heat_leak": 150.0, "draw": 0.0, "fill": 85.0, "start_pressure": 130.0,
+                 "ambient_pressure": 101.325}  # fmt: skip
+"""At the stand. The heat leak is an assumption: about 7 W/m2 of wall."""
+
+TANK = {
+    **TANK_POINT,
+    "heat_leak": Input("%", -90, 400, "change of the heat that leaks into the tank"),
+}
+"""What is changed of a tank: its heat leak by a share, the rest by another value."""
 
 OUTPUTS = ("n2", "egt", "ff", "thrust")
-KNOWN: dict[Part, dict[str, Input]] = {"point": POINT, "set": SET, "tank": TANK}
+KNOWN: dict[Part, dict[str, Input]] = {
+    "point": POINT, "set": SET, "tank point": TANK_POINT, "tank": TANK,
+}  # fmt: skip
 
 
 def read(part: Part, name: str, value: Given) -> float:

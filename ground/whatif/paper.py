@@ -11,11 +11,13 @@ from ground.lake.records import iso
 from ground.paper.chart import Chart, Level, Line
 from ground.paper.document import Block, Document, Facts, Figure, Heading, Paragraph, Table, Verdict
 from ground.whatif.answer import Answer, Change, EngineAnswer, Margin, Scenario
+from ground.whatif.inputs import KNOWN, Part
 
 BLUE, RED, GREY = "#2471a3", "#c0392b", "#888888"
 TITLES = {"egt": "EGT", "ff": "Fuel flow", "n2": "N2", "thrust": "Thrust", "n1": "N1"}
 UNITS = {"Cel": "°C", "[ft_i]": "ft", "1": ""}
 DIFFERENCES = {"Cel": "K"}
+ABSOLUTE = ("gross_weight", "ambient", "bleed", "anti_ice")
 SHOWN = ("egt", "ff", "thrust")
 REASONS = {
     "bad_input": "an input is missing or no number", "out_of_range": "outside the model's range",
@@ -67,20 +69,23 @@ def _asked(answer: Answer) -> tuple[tuple[str, str], ...]:
 
 
 def _values(answer: Answer, part: str) -> list[tuple[str, str]]:
-    from ground.whatif.inputs import KNOWN, Part
-
-    key: Part = "point" if part == "point" else "tank" if answer.scenario is not None else "set"
+    keys: tuple[Part, Part] = ("tank point", "tank") if answer.scenario else ("point", "set")
+    key = keys[part == "set"]
     said = answer.request[part]
     assert isinstance(said, dict)
     out = []
     for name, value in said.items():
         one = KNOWN[key][name]
-        sign = (
-            "+" if key != "point" and value >= 0 and name not in ("gross_weight", "ambient") else ""
-        )
+        sign = "+" if value >= 0 and _is_change(key, name) else ""
         unit = UNITS.get(one.unit, one.unit)
         out.append((name, f"{sign}{value:g} {unit}".strip().replace("-", "\u2212")))
     return out
+
+
+def _is_change(key: Part, name: str) -> bool:
+    if key in ("point", "tank point"):
+        return name == "isa_dev"
+    return name == "heat_leak" if key == "tank" else name not in ABSOLUTE
 
 
 def _engine(engine: EngineAnswer) -> Iterator[Block]:

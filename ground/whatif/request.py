@@ -11,7 +11,7 @@ from typing import Literal
 
 import msgspec
 
-from ground.whatif.inputs import Given, Input, Part, number_of, read
+from ground.whatif.inputs import TANK_DEFAULTS, Given, Input, Part, number_of, read
 from shared.errors import Rejected
 from shared.topics import check_identifier
 
@@ -78,9 +78,10 @@ def check(asked: Asked) -> Request:
     if not 0.1 <= asked.hours <= HOURS_MAX:
         raise Rejected(f"{asked.hours:g} h is out of range", "hours", f"0.1 to {HOURS_MAX:g}")
     if asked.model == "tank":
-        _need(not (asked.flight or asked.point), "flight, point", "a tank has neither",
+        _need(not asked.flight, "flight", "no flight here has a tank",
               "say what changes with set, and how long with hours")  # fmt: skip
-        point, changes = {}, _read("tank", asked.set)
+        point = {**TANK_DEFAULTS, **_read("tank point", asked.point)}
+        changes = _read("tank", asked.set)
     else:
         _need(bool(asked.flight) != bool(asked.point), "flight, point",
               "one of the two, not both and not none", "name a flight, or give a point")  # fmt: skip

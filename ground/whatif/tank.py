@@ -1,11 +1,84 @@
-"""The hydrogen tank over hours of steady inputs. (Placeholder until the model is here.)"""
+"""The hydrogen tank over hours of steady inputs, before and after a change.
+
+In: a checked request of model `tank`. Out: a `Scenario`. Always holds: from where the tank runs dry,
+full or out of its properties there are no numbers, and the reason is said.
+"""
 
 from __future__ import annotations
 
-from ground.whatif.answer import Scenario
+from collections.abc import Mapping
+
+import numpy as np
+
+from ground.models.model import Float64
+from ground.models.tank.parent import TankModel
+from ground.models.tank.tank import Tank, load_tank
+from ground.whatif.answer import Curve, Scenario
 from ground.whatif.request import Request
-from shared.errors import Rejected
+
+TANK = "regional_lh2"
+STEP_S = 60.0
+SHOWN = {"pressure": "Pressure", "liquid": "Liquid", "surface": "Temperature of the surface",
+         "vent": "Vent flow"}  # fmt: skip
+POINTS_MAX = 600
 
 
 def scenario(request: Request) -> Scenario:
-    raise Rejected("the tank model is not here yet", "model", "ask for model engine")
+    """Both cases, in steps of a minute."""
+    tank = load_tank(TANK)
+    cases = {"baseline": request.point, "changed": _changed(request.point, request.set)}
+    models = {name: _run(tank, inputs, request.hours) for name, inputs in cases.items()}
+    units = {port.name: port.unit for port in TankModel.outputs}
+    rows = len(next(iter(models.values()))[1]["pressure"])
+    every = -(-rows // POINTS_MAX)
+    hours = np.arange(rows)[::every] * STEP_S / 3600
+    curves = [
+        Curve(name=text, unit=units[name], baseline=_nullable(models["baseline"][1][name][::every]),
+              changed=_nullable(models["changed"][1][name][::every]))
+        for name, text in SHOWN.items()
+    ]  # fmt: skip
+    return Scenario(
+        model=f"tank {tank.name}", model_sha256=tank.sha256, hours=tuple(hours.round(4).tolist()),
+        inputs=cases, curves=tuple(curves),
+        events=tuple(text for name, (why, out) in models.items()
+                     for text in _events(name, why, out)),
+    )  # fmt: skip
+
+
+def _changed(point: Mapping[str, float], changes: Mapping[str, float]) -> dict[str, float]:
+    share = 1.0 + changes.get("heat_leak", 0.0) / 100.0
+    rest = {name: value for name, value in changes.items() if name != "heat_leak"}
+    return {**point, **rest, "heat_leak": point["heat_leak"] * share}
+
+
+def _run(tank: Tank, inputs: Mapping[str, float], hours: float) -> tuple[str, dict[str, Float64]]:
+    """(why it stopped, columns)."""
+    model = TankModel(tank, inputs["start_pressure"], inputs["fill"] / 100.0, STEP_S)
+    ones = np.ones(round(hours * 3600 / STEP_S) + 1)
+    out = model.evaluate({
+        "heat_leak": inputs["heat_leak"] * ones, "draw": inputs["draw"] * ones,
+        "pressurant": 0.0 * ones, "ambient": inputs["ambient_pressure"] * ones,
+    })  # fmt: skip
+    return model.why, out
+
+
+def _events(name: str, why: str, out: Mapping[str, Float64]) -> list[str]:
+    said = []
+    venting = np.flatnonzero(out["vent"] > 0)
+    if len(venting):
+        said.append(f"{name}: the vent opens after {venting[0] * STEP_S / 3600:.1f} h")
+    else:
+        said.append(f"{name}: the vent stays shut")
+    if why:
+        said.append(f"{name}: no answer from {_row(why)}")
+    return said
+
+
+def _row(why: str) -> str:
+    """`row 90: …` as a time."""
+    row, _, rest = why.removeprefix("row ").partition(": ")
+    return f"{int(row) * STEP_S / 3600:.1f} h on: {rest}" if row.isdigit() else why
+
+
+def _nullable(values: Float64) -> tuple[float | None, ...]:
+    return tuple(round(v, 4) if np.isfinite(v) else None for v in values.tolist())

@@ -30,7 +30,7 @@ def test_a_value_is_read_in_its_unit(part: str, name: str, value: object, is_: f
     ("part", "name", "value", "says"),
     [
         ("set", "hpc_ef", -2, "did you mean hpc_eff?"), ("set", "egt", 3, "what the model answers"),
-        ("set", "heat_leak", 3, "tank has it"), ("point", "n1", "90 rpm", "no unit 'rpm'"),
+        ("set", "heat_leak", 3, "tank point has it"), ("point", "n1", "90 rpm", "no unit 'rpm'"),
         ("set", "isa_dev", "15 Cel", "has its own zero"), ("set", "hpc_eff", "-2 kg", "does not measure"),
         ("set", "altitude", "+2000 ft", "not UCUM"), ("set", "altitude", "2000", "has no sign"),
         ("set", "n1", 2, "has no sign"), ("set", "isa_dev", 99, "99 K is out of range"),
@@ -65,7 +65,7 @@ def test_every_input_has_a_unit_that_is_one_and_bounds() -> None:
         ({"point": POINT, "set": {"gross_weight": "50 t"}}, "set.gross_weight"),
         ({"point": POINT, "set": {"n1": "+1 %"}, "hold": "thrust"}, "set.n1"),
         ({"flight": "../etc"}, "flight"), ({"point": POINT, "hours": 1e9}, "hours"),
-        ({"model": "tank", "point": POINT}, "flight, point"),
+        ({"model": "tank", "point": POINT}, "tank point.n1"), ({"model": "tank", "flight": "F"}, "flight"),
         ({"point": POINT, "egt_limit": "5 kg"}, "egt_limit"),
     ],
 )  # fmt: skip
