@@ -1,12 +1,13 @@
 """The printed report: what it says, and that both forms say it."""
 
 import re
+import zlib
 
 import msgspec
 import pytest
 
 from ground.flightreport.contents import Sources, contents
-from ground.paper.document import Document, Heading, Paragraph, Table, Verdict
+from ground.paper.document import Document, Figure, Heading, Paragraph, Table, Verdict
 from ground.paper.page import page
 from ground.paper.pdf import pdf
 from tests.unit.ground.flightreport import samples
@@ -84,3 +85,16 @@ def test_the_same_report_is_the_same_file(document: Document) -> None:
 def test_letters_the_fonts_lack_do_not_stop_a_report() -> None:
     case = samples.CaseLine("C-1", "maintenance", "open", "Łódź 東京 ≤ 3 \x07", "", 0)
     assert pdf(contents(Sources(tail="T", flight="T-F1", made_ns=0, cases=(case,))), 0)
+
+
+def test_page_and_paper_say_the_same(document: Document) -> None:
+    paper = pdf(document, 0)
+    streams = re.findall(rb"stream\r?\n(.*?)\r?\nendstream", paper, re.S)
+    drawn = b" ".join(zlib.decompress(s) for s in streams if s[:1] == b"x").decode("cp1252")
+    text = page(document)
+    said = [b.text for b in document.blocks if isinstance(b, Heading)]
+    said += [b.label for b in document.blocks if isinstance(b, Verdict)]
+    said += [b.chart.title for b in document.blocks if isinstance(b, Figure)]
+    assert len(said) > 12
+    for one in said:
+        assert one in text and one.replace("(", "\\(").replace(")", "\\)") in drawn, one
