@@ -9,15 +9,14 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from itertools import pairwise
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Protocol
 
 import msgspec
 import numpy as np
 
-from ground.models.battery.cell import Cell
-from ground.prognostics.cell_fit import SHARED, Health, fit_cell
+from ground.prognostics.discharge_fit import UNSEEN_CELL, fit, held_out
 from ground.prognostics.discharges import (
     RATED_AH,
     WHERE,
@@ -32,30 +31,25 @@ from ground.prognostics.endurance import (
     DischargeModel,
     Endurance,
     Prediction,
-    Prior,
     band_s,
-    cell_numbers,
 )
 from shared.errors import Rejected, TailTwinError
 
 SHIPPED = Path(__file__).parent / "nasa_18650.json"
-FIT_CELL, SHARED_CELL, SHARED_FIRST, UNSEEN_CELL = "B0005", "B0006", 5, "B0007"
-COVERAGE = 0.9
-ROWS_WORTH = (1.0, 4.0, 16.0, 64.0, 256.0, 1024.0)  # tried on the fitting set, cells crossed
-FIRST_SD_MIN = (0.05, 0.1)  # of a new cell, an assumption: two cells do not show a spread
+FLAT = 0.9  # of a discharge; after it the voltage falls
 MODEL_BYTES_MAX = 1 << 20
-SOURCE = "NASA Battery Data Set, Saha and Goebel 2007"
-Say = Callable[[str], None]
 
 
 class Group(msgspec.Struct, frozen=True):
-    """One group of discharges at one share seen. rest_mv: voltage yet to come, RMSE; end: error
-    of the end of discharge; last_cycle_s, rated_s: mean errors of the baselines on the same ones."""
+    """One group of discharges at one share seen. rest_mv: voltage yet to come, RMSE; flat_mv: the
+    same up to FLAT of the discharge, before it falls; end: error of the end of discharge; last_cycle,
+    rated: the baselines on the same discharges."""
 
     group: str
     share: float
     n: int
     rest_mv: float
+    flat_mv: float
     end_mae_s: float
     end_mae_percent: float
     end_worst_s: float
@@ -65,6 +59,7 @@ class Group(msgspec.Struct, frozen=True):
     """Half of its width, the mean."""
     last_cycle_s: float
     last_cycle_mv: float
+    last_cycle_flat_mv: float
     rated_s: float
 
 
@@ -76,84 +71,6 @@ class Judged(msgspec.Struct, frozen=True):
     hindsight_mv: dict[str, float]
     first_of_cell_s: dict[str, float]
     """Error of the end by share seen, of B0007's first discharge: nothing was before it."""
-
-
-def fitting_set(data: Discharges) -> list[Discharge]:
-    """What a fit may see."""
-    return [*data.of(FIT_CELL), *data.of(SHARED_CELL)[:SHARED_FIRST]]
-
-
-def held_out(data: Discharges) -> dict[str, list[Discharge]]:
-    """What it may not."""
-    return {"B0007, unseen cell": data.of(UNSEEN_CELL),
-            "B0006, later cycles": data.of(SHARED_CELL)[SHARED_FIRST:]}  # fmt: skip
-
-
-def fit(data: Discharges, say: Say = lambda _: None) -> DischargeModel:
-    """The cell type, how far health moves, and a band from cells that were fitted without each other."""
-    used = fitting_set(data)
-    by_cell = {name: [x for x in used if x.cell == name] for name in (FIT_CELL, SHARED_CELL)}
-    crossed = {}
-    for name, others in ((FIT_CELL, SHARED_CELL), (SHARED_CELL, FIT_CELL)):
-        found = fit_cell(by_cell[others], "crossed", SOURCE)
-        crossed[name] = found.cell, prior_of(by_cell[others], found.healths)
-        say(f"{others} alone: {found.voltage_rmse_mv:.1f} mV; judged on {name}")
-    whole = fit_cell(used, "nasa_18650", SOURCE)
-    say(f"all {len(used)}: {whole.voltage_rmse_mv:.1f} mV, {whole.temperature_rmse_k:.2f} K")
-    worth, errors = chosen_worth(by_cell, crossed)
-    missed = float(100 * np.abs(errors[:, 1:]).mean())
-    say(f"rows worth {worth:g} independent ones: {missed:.2f} % of the end, cells crossed")
-    return DischargeModel(
-        v=1, source=SOURCE, data_sha256=data.sha256,
-        fitted_on=tuple(f"{x.cell}/{x.test}" for x in used),
-        cell=cell_numbers(whole.cell, tuple(SHARED)), prior=prior_of(used, whole.healths),
-        rows_worth=worth, coverage=COVERAGE,
-        band={f"{share:g}": quantile_up(np.abs(errors[:, i])) for i, share in enumerate(SHARES)},
-        figures={"fit_voltage_rmse_mv": whole.voltage_rmse_mv, "fit_temperature_rmse_k": whole.temperature_rmse_k,
-                 "crossed_end_error_percent": missed, "discharges": float(len(used))},
-    )  # fmt: skip
-
-
-def chosen_worth(
-    by_cell: Mapping[str, Sequence[Discharge]], crossed: Mapping[str, tuple[Cell, Prior]]
-) -> tuple[float, Float64]:
-    """(the best of ROWS_WORTH, relative errors of the end with it [discharge, share]).
-
-    Each cell is predicted with the type and the prior of the other; its first discharge, with
-    nothing before it, does not count.
-    """
-    errors = {
-        worth: np.concatenate([
-            _relative(by_cell[name], Endurance(cell, prior, worth).in_order(by_cell[name]))[1:]
-            for name, (cell, prior) in crossed.items()
-        ])
-        for worth in ROWS_WORTH
-    }  # fmt: skip
-    worth = min(errors, key=lambda k: float(np.abs(errors[k][:, 1:]).mean()))
-    return worth, errors[worth]
-
-
-def prior_of(discharges: Sequence[Discharge], healths: Sequence[Health]) -> Prior:
-    """First: of the first discharge of each cell; drift and change: a random walk over tests."""
-    rows = np.array([(x.capacity, x.resistance) for x in healths])
-    same = np.array([a.cell == b.cell for a, b in pairwise(discharges)])
-    change = np.diff(rows, axis=0)[same]
-    passed = np.diff([x.test for x in discharges])[same].astype(float)
-    drift = change.sum(axis=0) / passed.sum()
-    off = (change - passed[:, None] * drift) / np.sqrt(passed)[:, None]
-    moments = off.T @ off / len(off)
-    firsts = rows[[0, *(1 + np.flatnonzero(~same))]]
-    sd = np.maximum(firsts.std(axis=0), FIRST_SD_MIN)
-    return Prior(
-        first=_pair(firsts.mean(axis=0)), first_sd=_pair(sd), drift=_pair(drift),
-        change=(float(moments[0, 0]), float(moments[0, 1]), float(moments[1, 1])),
-    )  # fmt: skip
-
-
-def quantile_up(missed: Float64) -> float:
-    """The COVERAGE quantile as split conformal prediction takes it: rank (n + 1) x coverage."""
-    rank = min(len(missed), int(np.ceil((len(missed) + 1) * COVERAGE)))
-    return float(np.sort(missed)[rank - 1])
 
 
 def evaluate(data: Discharges, model: DischargeModel) -> Judged:
@@ -195,40 +112,41 @@ def _group(
     error = found - truth
     bands = [band_s(model, share, end) for end in found]
     inside = [low <= end <= high for (low, high), end in zip(bands, truth, strict=True)]
-    last = [
-        (np.interp(x.time_s, b.time_s, b.voltage) - x.voltage)[~x.until(share)] for x, b, _ in pairs
-    ]
+    before = [(_Repeated(b), x, share) for x, b, _ in pairs]
+    rest = [(p[index], x, share) for x, _, p in pairs]
     return Group(
         group=name, share=share, n=len(pairs),
-        rest_mv=_rms_mv([(p[index], x, share) for x, _, p in pairs]),
+        rest_mv=_rms_mv(rest), flat_mv=_rms_mv(rest, FLAT),
         end_mae_s=float(np.abs(error).mean()), end_mae_percent=float(100 * np.abs(error / truth).mean()),
         end_worst_s=float(np.abs(error).max()), end_bias_s=float(error.mean()),
         covered=float(np.mean(inside)), band_s=float(np.mean([(b - a) / 2 for a, b in bands])),
         last_cycle_s=float(np.mean([abs(b.end_s - x.end_s) for x, b, _ in pairs])),
-        last_cycle_mv=1000 * float(np.sqrt(np.mean(np.concatenate(last) ** 2))),
+        last_cycle_mv=_rms_mv(before), last_cycle_flat_mv=_rms_mv(before, FLAT),
         rated_s=float(np.mean([abs(RATED_AH * 3600 / x.current_a - x.end_s) for x, _, _ in pairs])),
     )  # fmt: skip
 
 
-def _rms_mv(parts: Sequence[tuple[Prediction, Discharge, float]]) -> float:
-    """Of the voltage after that share, over all rows of all discharges."""
-    missed = [
-        (p.voltage_at(x.time_s) - x.voltage)[~x.until(share) if share else slice(None)]
-        for p, x, share in parts
-    ]
+class _Voltage(Protocol):
+    def voltage_at(self, time_s: Float64) -> Float64: ...
+
+
+class _Repeated:
+    """The baseline: the discharge before, once more; its last voltage when it is over."""
+
+    def __init__(self, before: Discharge) -> None:
+        self.before = before
+
+    def voltage_at(self, time_s: Float64) -> Float64:
+        return np.interp(time_s, self.before.time_s, self.before.voltage)
+
+
+def _rms_mv(parts: Sequence[tuple[_Voltage, Discharge, float]], until: float = WHOLE) -> float:
+    """Of the voltage after that share and up to `until`, over all rows of all discharges."""
+    missed = []
+    for found, x, share in parts:
+        rows = x.until(until) & ~x.until(share) if share else x.until(until)
+        missed.append(found.voltage_at(x.time_s[rows]) - x.voltage[rows])
     return 1000 * float(np.sqrt(np.mean(np.concatenate(missed) ** 2)))
-
-
-def _relative(discharges: Sequence[Discharge], found: Sequence[Sequence[Prediction]]) -> Float64:
-    """Errors of the end over the end, [discharge, share]."""
-    return np.array(
-        [[p.end_s / x.end_s - 1 for p in row[: len(SHARES)]]
-         for x, row in zip(discharges, found, strict=True)]
-    )  # fmt: skip
-
-
-def _pair(values: Float64) -> tuple[float, float]:
-    return float(values[0]), float(values[1])
 
 
 def load_model(path: Path = SHIPPED) -> DischargeModel:
@@ -246,15 +164,16 @@ def load_model(path: Path = SHIPPED) -> DischargeModel:
 def told(judged: Judged) -> str:
     """The table, as docs/prognostics.md has it."""
     lines = [
-        "| held out | seen | n | end, mean error | worst | band, covered | voltage to come "
-        "| last cycle repeated | rated capacity |",
+        "| held out | seen | n | end, mean error | worst | band, covered "
+        "| voltage to come (to 90 %) | last cycle repeated (to 90 %) | rated capacity |",
         "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for x in judged.groups:
+        end = f"{x.end_mae_s:.0f} s ({x.end_mae_percent:.2f} %) | {x.end_worst_s:.0f} s"
+        last = f"{x.last_cycle_s:.0f} s, {x.last_cycle_mv:.0f} ({x.last_cycle_flat_mv:.0f}) mV"
         lines.append(
-            f"| {x.group} | {100 * x.share:.0f} % | {x.n} | {x.end_mae_s:.0f} s ({x.end_mae_percent:.2f} %) "
-            f"| {x.end_worst_s:.0f} s | ±{x.band_s:.0f} s, {100 * x.covered:.0f} % | {x.rest_mv:.0f} mV "
-            f"| {x.last_cycle_s:.0f} s, {x.last_cycle_mv:.0f} mV | {x.rated_s:.0f} s |"
+            f"| {x.group} | {100 * x.share:.0f} % | {x.n} | {end} | ±{x.band_s:.0f} s, {100 * x.covered:.0f} % "
+            f"| {x.rest_mv:.0f} ({x.flat_mv:.0f}) mV | {last} | {x.rated_s:.0f} s |"
         )
     lines.append("")
     for name, value in judged.hindsight_mv.items():

@@ -94,8 +94,8 @@ def parse_discharge(data: bytes, where: str, cell: str, test: int) -> Discharge:
     volts, amperes, celsius, time = np.array(columns, np.float64)
     whole = np.isfinite(columns).all() and len(time) > 2 and (np.diff(time) > 0).all()
     loaded = -amperes > LOADED_A
-    first = int(loaded.argmax())
-    if not whole or not loaded.any() or first == 0:
+    first = int(loaded.argmax()) if whole else 0
+    if not loaded.any() or first == 0:
         raise Rejected("not a discharge that begins at rest", where, WHERE)
     last = first + int(np.argmin(loaded[first:])) if not loaded[first:].all() else len(time)
     used, cutoff = slice(first, last), CUTOFF_V[cell]

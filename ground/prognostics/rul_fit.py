@@ -135,6 +135,8 @@ def band_of(answers: Float64, truth: Float64, coverage: float) -> Band:
     rows = []
     for knot in KNOTS:
         weights = np.maximum(0.0, 1 - np.abs(answers - knot) / reach)
+        if not weights.any():  # no answer was near: what all of them missed
+            weights = np.ones(len(answers))
         order = np.argsort(missed, kind="stable")
         share = np.cumsum(weights[order]) / weights.sum()
         rows.append([float(missed[order][np.searchsorted(share, tail)]) for tail in tails])

@@ -17,11 +17,11 @@ from shared.bundlefile import pretty
 from shared.errors import Rejected, TailTwinError
 
 
-def train_rul(data: Path, out: Path) -> dict[str, float]:
+def train_rul(data: Path, out: Path, settings: Settings | None = None) -> dict[str, float]:
     """Validation figures; writes `out` and, beside it, .onnx."""
     if out.suffix != ".json":
         raise Rejected("is not a .json", str(out), "the graph goes beside it as .onnx")
-    fleet, settings = read_training(data), Settings()
+    fleet, settings = read_training(data), settings or Settings()
     fitted = fit(fleet, settings, say=print)
     bundle, graph = declare(fitted, fleet, settings)
     out.write_bytes(pretty(bundle))
