@@ -43,7 +43,7 @@ class Rom:
         if not 0 < runs <= RUNS_MAX:
             raise Rejected(f"{runs} runs side by side", declared.name, f"1 to {RUNS_MAX}")
         self.declared, self.runs = declared, runs
-        self.session = _session(_model(declared, runs, {}))
+        self.session = _session(instanced(declared, runs, {}))
 
     def play(
         self, inputs: Mapping[str, Float64], start: Mapping[str, Float64] | None = None
@@ -52,7 +52,7 @@ class Rom:
 
         start: initial states of a differential equation by name, one number or [runs].
         """
-        model = _model(self.declared, self.runs, start or {})
+        model = instanced(self.declared, self.runs, start or {})
         states = {k: v.astype(np.float32) for k, v in dynamics(model).initial.items()}
         rows = self._rows(inputs)
         names = [x.name for x in self.session.get_outputs()]
@@ -85,7 +85,13 @@ def compare(rom: Float64, parent: Float64, unit: str) -> Difference:
     )
 
 
-def _model(declared: Declaration, runs: int, start: Mapping[str, Float64]) -> Model:
+def instanced(
+    declared: Declaration,
+    runs: int,
+    start: Mapping[str, Float64],
+    rate_hz: float | None = None,
+) -> Model:
+    """The declared model for `runs` side by side, from `start`; rate_hz: another than declared."""
     behaviour = declared.behaviour
     if start:
         if not isinstance(behaviour, DifferentialEquation):
@@ -100,7 +106,7 @@ def _model(declared: Declaration, runs: int, start: Mapping[str, Float64]) -> Mo
             for x in behaviour.states
         )
         behaviour = msgspec.structs.replace(behaviour, states=states)
-    return Model(behaviour, declared.inputs, declared.outputs, declared.rate_hz, runs)
+    return Model(behaviour, declared.inputs, declared.outputs, rate_hz or declared.rate_hz, runs)
 
 
 def _spread(value: Float64 | float, runs: int) -> tuple[float, ...]:
