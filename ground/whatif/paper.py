@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ground.lake.records import iso
-from ground.paper.chart import Chart, Level, Line
+from ground.paper.chart import Chart, Level, Line, Mark
 from ground.paper.document import Block, Document, Facts, Figure, Heading, Paragraph, Table, Verdict
 from ground.whatif.answer import Answer, Change, EngineAnswer, Margin, Scenario
 from ground.whatif.inputs import KNOWN, Part
@@ -147,7 +147,9 @@ def _sweep(engine: EngineAnswer) -> Chart:
     lines = (Line("baseline", x, engine.sweep["baseline"], BLUE, 0.5),
              Line("changed", x, engine.sweep["changed"], RED, 0.5))  # fmt: skip
     levels = (Level(engine.margins[0].limit_cel, "limit", RED),) if engine.margins else ()
-    return Chart(title="EGT at these conditions", unit="°C", lines=lines, levels=levels,
+    marks = tuple(Mark(n1, name, colour) for name, colour in (("baseline", BLUE), ("changed", RED))
+                  if (n1 := engine.series[name]["n1"][0]) is not None)  # fmt: skip
+    return Chart(marks=marks, title="EGT at these conditions", unit="°C", lines=lines, levels=levels,
                  x_title="N1, %", is_time=False)  # fmt: skip
 
 

@@ -27,6 +27,7 @@ from shared.errors import Rejected
 
 POINTS_MAX = 2_000
 ENGINES_MAX = 8
+RUNNING_N1_MIN = 10.0  # %; below it an engine stands or is being started (assumption)
 Progress = Callable[[float, str], None]
 
 
@@ -98,9 +99,9 @@ def _of_engine(
 ) -> EngineAnswer:
     columns = {name: value for name, value in rows.of(binding_of(position)).items()
                if name in NAMES}  # fmt: skip
-    running = np.flatnonzero(np.isfinite(columns["n1"]))
+    running = np.flatnonzero(columns["n1"] >= RUNNING_N1_MIN)
     if not len(running):
-        raise Rejected(f"no good sample of N1 of engine {position}", request.flight,
+        raise Rejected(f"no good sample of engine {position} running", request.flight,
                        "see its closure")  # fmt: skip
     every = -(-len(running) // POINTS_MAX)
     taken = running[::every]
