@@ -165,6 +165,19 @@ def test_engines_side_by_side_are_each_as_alone(fitted: rul_fit.Fitted) -> None:
     np.testing.assert_allclose(together[1], alone[0], rtol=1e-12)
 
 
+def test_means_follow_a_step_as_their_time_constants_say(fitted: rul_fit.Fitted) -> None:
+    """A step of the sensors to a constant h: mean = h + (start - h) exp(-k / tau) after k cycles, and the
+    mean of all is (10 start + k h) / (10 + k)."""
+    axes, k = fitted.model.axes, 12
+    rows = np.tile(axes.centre + 1.0, (k, 1))
+    (found,) = rul.features_of(axes, [Engine(1, rows, first=31)])
+    health = np.ones(len(SENSORS)) @ axes.projection
+    wanted = [health + (axes.start - health) * np.exp(-k / tau) for tau in rul.TIME_CONSTANTS]
+    wanted.append((10 * axes.start + k * health) / (10 + k))
+    np.testing.assert_allclose(found[-1, :-2], np.concatenate(wanted))
+    np.testing.assert_allclose(found[-1, -2:], [0.42, 0.22])  # cycle 42, 12 seen after 10
+
+
 def test_folds_hold_every_engine_out_once() -> None:
     folds = rul_fit.split(toy_fleet().engines, SMALL)
     assert sorted(x for fold in folds for x in fold) == list(range(1, 21))
