@@ -52,7 +52,8 @@ async def _nats(site: Site) -> None:
     refused = [
         subject(OPERATOR, TAIL, "ack"), subject(OPERATOR, TAIL, "notice"),
         subject(OPERATOR, OTHER, "block"), subject(OPERATOR, OTHER, "ack"),
-        f"ground.v1.{OPERATOR}.ingest", "$JS.API.INFO", "$MQTT.sub.x", "_INBOX.a", "x",
+        f"ground.v1.{OPERATOR}.ingest", f"ground.v1.{OPERATOR}.jobs.reconcile.x", "$JS.API.INFO",
+        "$JS.API.STREAM.PURGE.JOBS", "$MQTT.sub.x", "_INBOX.a", "x",
     ]  # fmt: skip
     for name in refused:
         await device.publish(name, b"x")

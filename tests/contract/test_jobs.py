@@ -28,7 +28,8 @@ from tests.unit.ground.stores import arrivals
 from tests.unit.ground.synthetic import FLIGHT, OPERATOR, TAIL, Tail, wait_for
 
 ROOT = Path(__file__).parents[2]
-POLICY = "[worker]\nack_wait_s = 1.5\nattempts_max = 2\nretry_wait_s = 0.1\n"
+SOON_S = 40.0  # of a machine that is busy with other things
+POLICY = "[worker]\nack_wait_s = 2.0\nattempts_max = 2\nretry_wait_s = 0.1\n"
 
 
 class Shop:
@@ -73,7 +74,7 @@ class Shop:
         assert found is not None
         return found
 
-    async def over(self, identity: str, timeout_s: float = 10.0) -> Job:
+    async def over(self, identity: str, timeout_s: float = SOON_S) -> Job:
         try:
             await wait_for(lambda: self.job(identity).is_over, timeout_s)
         except TimeoutError:
@@ -99,13 +100,18 @@ def test_what_a_worker_meets_costs_one_job_and_the_next_one_runs(shop: Shop) -> 
 
     async def go() -> None:
         ids = [shop.add("raise"), shop.add("refuse"), shop.add("hang", "calibrate")]
-        broken, refused, hung = [await shop.over(one, 15.0) for one in ids]
+        broken, refused, hung = [await shop.over(one) for one in ids]
         assert (broken.state, broken.attempts) == ("dead", 2)
         assert "divided by zero" in broken.error and "job_handlers.py" in broken.error
         assert (refused.state, refused.attempts) == ("failed", 1)
         assert "no such thing" in refused.error and "to do: name another" in refused.error
         assert (hung.state, hung.attempts) == ("dead", 2)
         assert "no end within 1 s" in hung.error
+        slow = shop.add("slow", seconds=0.3)
+        await wait_for(lambda: shop.started(slow) == 1, SOON_S)
+        with shop.jobs.engine.begin():  # nobody else writes to control.db
+            await asyncio.sleep(1.0)
+        assert (await shop.over(slow)).state == "done"
         done = await shop.over(shop.add("answer"))
         assert (done.state, done.progress) == ("done", 1.0)
         assert Blobs(shop.paths.blobs).get(done.result) == b'{"answer":42,"nan":null}'
@@ -113,20 +119,25 @@ def test_what_a_worker_meets_costs_one_job_and_the_next_one_runs(shop: Shop) -> 
     asyncio.run(go())
 
 
-def test_a_worker_killed_in_the_middle_leaves_its_job_to_another_and_there_is_one_result(
+def test_a_worker_that_stops_gives_its_job_back_and_one_that_is_killed_leaves_it_to_another(
     shop: Shop,
 ) -> None:
     async def go() -> None:
         one = shop.add("wait")
         first = shop.worker()
-        await wait_for(lambda: shop.started(one) == 1)
+        await wait_for(lambda: shop.started(one) == 1, SOON_S)
+        first.terminate()
+        assert await asyncio.to_thread(first.wait, SOON_S) == 0
+        assert (shop.job(one).state, shop.job(one).attempts) == ("queued", 0)
         second = shop.worker()
-        first.send_signal(signal.SIGKILL)
+        await wait_for(lambda: shop.started(one) == 2, SOON_S)
+        third = shop.worker()
+        second.send_signal(signal.SIGKILL)
         (shop.state / "go").touch()
         done = await shop.over(one)
         assert (done.state, done.attempts) == ("done", 2)
-        assert done.worker.endswith(str(second.pid))
-        assert shop.started(one) == 2
+        assert done.worker.endswith(f":{third.pid}")
+        assert shop.started(one) == 3
 
     asyncio.run(go())
 
@@ -137,7 +148,7 @@ def test_a_job_that_kills_its_worker_is_dead_after_its_tries_and_the_next_one_ru
     async def go() -> None:
         poison = shop.add("poison")
         async with supervised(shop):
-            dead = await shop.over(poison, 15.0)
+            dead = await shop.over(poison)
             assert dead.state == "dead" and "went silent" in dead.error
             assert shop.started(poison) == 2
             assert (await shop.over(shop.add("answer"))).state == "done"
@@ -167,7 +178,7 @@ def test_a_lost_queue_is_filled_again_from_the_table(shop: Shop) -> None:
     async def go() -> None:
         shop.worker()
         held = shop.add("wait")
-        await wait_for(lambda: shop.started(held) == 1)
+        await wait_for(lambda: shop.started(held) == 1, SOON_S)
         waiting = [shop.add("answer"), shop.add("slow", seconds=0)]
         await asyncio.sleep(0.7)  # into the queue, behind the one that runs
         shop.broker.send_signal(signal.SIGKILL)
@@ -194,9 +205,9 @@ def test_a_flight_is_reconciled_once_a_revision_whatever_is_lost(shop: Shop) -> 
     async def go() -> None:
         shop.feed(tail, *messages[:3], tail.manifest(), period)
         shop.worker(), shop.worker()
-        await wait_for(lambda: revisions() == [1])
+        await wait_for(lambda: revisions() == [1], SOON_S)
         shop.feed(tail, messages[3])
-        await wait_for(lambda: revisions() == [2, 1])
+        await wait_for(lambda: revisions() == [2, 1], SOON_S)
         for process in shop.site.processes:
             process.kill()
             process.wait()
@@ -206,35 +217,7 @@ def test_a_flight_is_reconciled_once_a_revision_whatever_is_lost(shop: Shop) -> 
             db.exec_driver_sql("delete from reconciliations where closure_revision = 2")
         shop.site.start_broker()
         shop.worker()
-        await wait_for(lambda: revisions() == [2, 1])
+        await wait_for(lambda: revisions() == [2, 1], SOON_S)
         assert [one.key for one in shop.jobs.listed()] == [f"{TAIL}/{FLIGHT}/2"]
-
-    asyncio.run(go())
-
-
-def test_a_busy_control_database_delays_and_loses_nothing(shop: Shop) -> None:
-    async def go() -> None:
-        shop.worker()
-        one = shop.add("slow", seconds=0.3)
-        await wait_for(lambda: shop.started(one) == 1)
-        with shop.jobs.engine.begin():  # nobody else writes
-            await asyncio.sleep(1.5)
-        done = await shop.over(one)
-        assert done.state == "done"
-
-    asyncio.run(go())
-
-
-def test_a_worker_that_is_stopped_gives_its_job_back(shop: Shop) -> None:
-    async def go() -> None:
-        worker = shop.worker()
-        one = shop.add("wait")
-        await wait_for(lambda: shop.started(one) == 1)
-        worker.terminate()
-        assert await asyncio.to_thread(worker.wait, 5) == 0
-        assert (shop.job(one).state, shop.job(one).attempts) == ("queued", 0)
-        shop.worker()
-        (shop.state / "go").touch()
-        assert (await shop.over(one)).attempts == 1
 
     asyncio.run(go())
