@@ -14,11 +14,14 @@ import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 
+import msgspec
 import nats
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from bench.side.longflight import EPOCH, OPERATOR, TAIL, LongFlight, Message
+from ground.models.baseline import nominal, parse_baseline
+from ground.models.turbofan.engine import load_engine_type
 from hil.processes import Child, free_port, program, run_once
 from hil.rig import ENGINES
 from shared.errors import Unreachable
@@ -34,7 +37,8 @@ tail = "{tail}"
 type = "B737-300"
 registration = "D-BNCH"
 """
-ENGINE_TEXT = '[[engines]]\nposition = {position}\nesn = "{esn}"\npart_number = "CFM56-3B1"\n'
+ENGINE_TEXT = '[[engines]]\nposition = {position}\nesn = "{esn}"\npart_number = "{part}"\n'
+PART_NUMBER = "CFM56-3B1"
 
 
 class Site:
@@ -46,7 +50,6 @@ class Site:
         self.folder, self.state, self._long = folder, folder / "ground", long
         self.log = folder / "site.log"
         self.http_port = 0
-        self.baselines = 0
         self._nats_port = 0
         self._ground_pub = b""
         self._password = ""
@@ -108,7 +111,8 @@ class Site:
         tail_file, public = self.folder / "tail.toml", self.folder / "device.pub"
         text = TAIL_TEXT.format(operator=OPERATOR, tail=TAIL)
         for position, esn in enumerate(self._long.flight.meta["esns"], 1):
-            text += ENGINE_TEXT.format(position=position, esn=esn)
+            part = parse_baseline(self._baseline(esn).read_bytes(), esn).part_number
+            text += ENGINE_TEXT.format(position=position, esn=esn, part=part)
         tail_file.write_text(text)
         public.write_text(self._long.signer.public.hex() + "\n")
         out = self.folder / "enrolment.toml"
@@ -119,12 +123,21 @@ class Site:
 
     async def _approve(self, ground: str) -> None:
         for esn in self._long.flight.meta["esns"]:
-            file = ENGINES / f"{esn}.json"
-            if file.exists():
-                await run_once(ground, "baseline", "approve", "--state", str(self.state), "--esn",
-                               esn, "--event", "installation", "--file", str(file), "--by",
-                               "bench", "--reason", "bench", log=self.log)  # fmt: skip
-                self.baselines += 1
+            await run_once(ground, "baseline", "approve", "--state", str(self.state), "--esn",
+                           esn, "--event", "installation", "--file", str(self._baseline(esn)),
+                           "--by", "bench", "--reason", "bench", log=self.log)  # fmt: skip
+
+    def _baseline(self, esn: str) -> Path:
+        """As its maker handed it over; where there is none, the type's own engine."""
+        file = ENGINES / f"{esn}.json"
+        if file.exists():
+            return file
+        like = msgspec.structs.replace(
+            nominal(load_engine_type(), esn, PART_NUMBER), sigma={"n2": 0.1, "egt": 2.0, "ff": 10.0}
+        )
+        file = self.folder / f"{esn}.json"
+        file.write_bytes(msgspec.json.encode(like))
+        return file
 
     def _joined(self) -> Client:
         assert self._client is not None, "start first"

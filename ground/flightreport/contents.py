@@ -114,7 +114,8 @@ def _verdicts(sources: Sources) -> Iterator[Block]:
     for engine in result.engines:
         tone, label = TONES[engine.verdict.kind]
         title = f"Engine {engine.position} · ESN {engine.esn}"
-        yield Verdict(tone, label, title, engine.verdict.text, engine.verdict.advice)
+        text, advice = map(_sentence, (engine.verdict.text, engine.verdict.advice))
+        yield Verdict(tone, label, title, text, advice)
 
 
 def _facts(sources: Sources) -> tuple[tuple[str, str], ...]:
@@ -261,7 +262,7 @@ def _findings(result: Reconciliation | None) -> Iterator[Block]:
     if result is None or not result.findings:
         return
     yield Heading("What to know about these figures")
-    rows = tuple((f.esn or "flight", f.text) for f in result.findings)
+    rows = tuple((f.esn or "flight", _sentence(f.text)) for f in result.findings)
     yield Table(("Of", "Finding"), rows, "ll", (0.15, 0.85))
 
 
@@ -280,6 +281,11 @@ def _provenance(sources: Sources) -> Iterator[Block]:
     bundles = sources.manifest.bundles if sources.manifest else []
     text = ", ".join(f"{name} {version}" for name, version in versions.items())
     yield Paragraph(f"Models aboard: {', '.join(bundles) or 'none said'}. Made with {text}.", True)
+
+
+def _sentence(text: str) -> str:
+    text = text.strip()
+    return text and text[0].upper() + text[1:] + ("" if text[-1] in ".!?" else ".")
 
 
 def _cause_name(cause: str) -> str:
