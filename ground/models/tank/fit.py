@@ -6,26 +6,19 @@ each, any fill and pressure at the start. The ROM is fitted to `FITTED` of them 
 
 from __future__ import annotations
 
-import argparse
 import sys
-from pathlib import Path
 
 import numpy as np
 
-from ground.models.fit import Runs, fit, rewritten, with_numbers
-from ground.models.model import Float64
-from ground.models.rom import Difference, Rom, compare
+from ground.models.fit import Runs, fit_and_judge, held
 from ground.models.tank.parent import TankModel
 from ground.models.tank.tank import Tank, load_tank
-from shared.behaviour.declaration import Declaration, load_declaration
-from shared.errors import TailTwinError
-from shared.files import write_durably
+from shared.behaviour.declaration import Declaration
 
 FREE = ("k", "lift", "n", "G_surface", "G_mix", "G_turn", "C_warm")
 SCALE = {"pressure": 1.0, "liquid": 1.0, "surface": 0.05, "bulk": 0.05}
 """What counts as one when fitting: kPa, kg, K, K."""
 FITTED, HOURS, STEP_S = 16, 4.0, 30.0
-FIT_SEED, JUDGE_SEED = 1, 2
 
 
 def drawn(tank: Tank, declared: Declaration, count: int, seed: int, hours: float = HOURS) -> Runs:
@@ -35,7 +28,7 @@ def drawn(tank: Tank, declared: Declaration, count: int, seed: int, hours: float
     rows = int(hours * 3600 / STEP_S)
     low, high = ports["pressure"].valid
     inputs = {
-        x.name: np.column_stack([_held(rng, rows, x.valid) for _ in range(count)])
+        x.name: np.column_stack([held(rng, rows, STEP_S, x.valid) for _ in range(count)])
         for x in declared.inputs
     }
     inputs["draw"] *= rng.random(count) > 0.25  # a quarter stands and is not drawn from
@@ -61,48 +54,11 @@ def drawn(tank: Tank, declared: Declaration, count: int, seed: int, hours: float
     )
 
 
-def judge(declared: Declaration, runs: Runs) -> dict[str, Difference]:
-    """The compiled ROM at its own rate beside the parent, at the parent's rows."""
-    each = round(runs.step_s * declared.rate_hz)
-    count = len(next(iter(runs.start.values())))
-    rows = {k: np.repeat(v, each, axis=0) for k, v in runs.inputs.items()}
-    played = Rom(declared, count).play(rows, runs.start)
-    return {
-        x.name: compare(played[x.name][::each], runs.wanted[x.name], x.unit)
-        for x in declared.outputs
-    }
-
-
-def _held(rng: np.random.Generator, rows: int, valid: tuple[float, float]) -> Float64:
-    found, at = np.empty(rows), 0
-    while at < rows:
-        more = int(rng.uniform(1200, 3600) / STEP_S)
-        found[at : at + more] = rng.uniform(*valid)
-        at += more
-    return found
-
-
 def main(arguments: list[str]) -> int:
-    parser = argparse.ArgumentParser(prog="python -m ground.models.tank.fit", description=__doc__)
-    parser.add_argument("file", type=Path, help="the declaration, .toml")
-    parser.add_argument("--write", action="store_true", help="put the numbers into the file")
-    options = parser.parse_args(arguments)
-    try:
-        declared, tank = load_declaration(options.file), load_tank()
-        numbers = fit(declared, FREE, drawn(tank, declared, FITTED, FIT_SEED), SCALE)
-        fitted = with_numbers(declared, numbers)
-        for name, value in numbers.items():
-            print(f"{name} = {value:.6g}")
-        for name, found in judge(fitted, drawn(tank, declared, FITTED, JUDGE_SEED)).items():
-            print(f"{name}: rms {found.rms:.3g}, worst {found.worst:.3g} {found.unit}, "
-                  f"{found.count} rows")  # fmt: skip
-        if options.write:
-            text = rewritten(options.file.read_text(), numbers)
-            write_durably(options.file, text.encode())
-    except TailTwinError as error:
-        print(error, file=sys.stderr)
-        return error.exit_code
-    return 0
+    tank = load_tank()
+    return fit_and_judge(
+        "tank", FREE, SCALE, arguments, lambda x, seed: drawn(tank, x, FITTED, seed)
+    )
 
 
 if __name__ == "__main__":

@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 from scipy.integrate import solve_ivp
 
+from ground.models.battery import fit as battery_fit
 from ground.models.battery.cell import Cell, load_cell, parse_cell, stack
+from ground.models.battery.pack import PackModel, lipo_pack
 from ground.models.battery.simulate import (
     KELVIN,
     aged_capacity_ah,
@@ -16,9 +18,13 @@ from ground.models.battery.simulate import (
     open_circuit_v,
     simulate,
 )
+from ground.models.fit import judge
+from ground.models.model import FullFidelity
+from shared.behaviour.declaration import load_declaration
 from shared.errors import Rejected
 
 CELL = load_cell()
+ROM = Path(__file__).parents[4] / "firmware_profiles/models/battery_pack.toml"
 
 
 def by_scipy(cell: Cell, current: np.ndarray, step_s: float, ambient: float) -> np.ndarray:
@@ -135,3 +141,40 @@ def test_cell_file_with_odd_keys_or_numbers_is_refused_by_name(tmp_path: Path) -
             parse_cell(text.replace(old, new).encode(), "x.toml")
     with pytest.raises(Rejected, match="no cell 'none'"):
         load_cell("none")
+
+
+def pack_rows(count: int, amperes: float = 5.0) -> dict[str, np.ndarray]:
+    return {"I": np.full(count, amperes), "T_ambient": np.full(count, 20.0)}
+
+
+def test_pack_is_its_cells_in_series_and_stops_with_the_weakest() -> None:
+    pack = lipo_pack(CELL, step_s=10.0)
+    stands: FullFidelity = pack
+    found = stands.evaluate(pack_rows(500))
+    cells = pack.run(pack_rows(500))
+    last = int(np.argmin(np.isfinite(found["voltage"])))
+    assert 300 < last < 370  # 5 A from 5 Ah: an hour, less 1 % of the smallest cell and the cut-off
+    assert np.allclose(found["voltage"][:last], cells.voltage[:last].sum(axis=1))
+    assert (cells.voltage[:last] >= 3.0).all() and (cells.voltage[last] < 3.0).any()
+    assert np.isnan(found["charge"][last:]).all() and np.isnan(found["T_pack"][last:]).all()
+    holes = pack_rows(20)
+    holes["I"][5] = np.nan
+    assert np.isfinite(stands.evaluate(holes)["voltage"]).tolist() == [True] * 5 + [False] * 15
+
+
+def test_packs_that_cannot_be_are_refused() -> None:
+    for call, names in (
+        (lambda: PackModel([]), "0 cells"),
+        (lambda: lipo_pack(CELL, soc=1.2), "charge at the start"),
+        (lambda: lipo_pack(CELL).evaluate({"I": np.zeros(2)}), "'T_ambient' is missing"),
+    ):
+        with pytest.raises(Rejected, match=names):
+            call()
+
+
+def test_pack_rom_is_within_its_stated_error_on_runs_it_was_not_fitted_to() -> None:
+    """docs/models.md states these figures from more runs."""
+    declared = load_declaration(ROM)
+    found = judge(declared, battery_fit.drawn(declared, 4, seed=77, hours=0.5))
+    limits = {"voltage": 0.3, "charge": 0.05, "T_pack": 1.5}
+    assert {k: v.worst < limits[k] for k, v in found.items()} == dict.fromkeys(limits, True), found
