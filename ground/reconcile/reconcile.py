@@ -54,7 +54,7 @@ def reconcile(
 
     Reads the flight file; writes nothing.
     """
-    findings = list(flight.findings)
+    findings = [*flight.findings, *_gaps(flight)]
     esns = _esns(flight, findings)
     rows = _rows(flight, [bind(position) for position in esns], findings)
     edge, problems = edge_steps(flight.kpis)
@@ -97,6 +97,18 @@ def code_sha256() -> str:
                         *here.parent.glob("models/turbofan/**/*.py")]):  # fmt: skip
         digest.update(path.name.encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()
+
+
+def _gaps(flight: FlightInputs) -> list[Finding]:
+    """What the closure says is missing: it is not in any figure here."""
+    if not flight.gaps:
+        return []
+    records = sum(x.high - x.low for x in flight.gaps if x.kind == "records")
+    outages = [x for x in flight.gaps if x.kind == "outage"]
+    groups = ", ".join(sorted({x.name for x in outages}))
+    text = f"closure revision {flight.closure_revision} has gaps: "
+    text += f"{records} records missing, {len(outages)} outages" + (f" of {groups}" * bool(groups))
+    return [Finding(code="holes", text=text)]
 
 
 def _esns(flight: FlightInputs, findings: list[Finding]) -> dict[int, str]:

@@ -12,7 +12,7 @@ from bench.readings import T0_NS
 from ground.reconcile.flight import EsnSeen, FlightInputs, sha256_of
 from ground.reconcile.result import Input
 from ground.reconcile.rows import PhaseChange, Rows
-from shared.messages import Kpi
+from shared.messages import Gap, Kpi
 from shared.signals import SignalSet, parse_signal_set
 
 ESNS = ("894101", "894102")
@@ -64,7 +64,7 @@ def write_file(
 
 def inputs_of(
     path: Path, rows: Rows, sets: Sequence[SignalSet], kpis: Sequence[Kpi] = (),
-    esns: Sequence[EsnSeen] | None = None, kind: str = "flight",
+    esns: Sequence[EsnSeen] | None = None, kind: str = "flight", gaps: Sequence[Gap] = (),
 ) -> FlightInputs:  # fmt: skip
     """As read_flight would gather them."""
     change = np.flatnonzero(rows.phase[1:] != rows.phase[:-1]) + 1
@@ -74,6 +74,6 @@ def inputs_of(
     if esns is None:
         esns = [EsnSeen(T0_NS, n, esn, "the state aboard") for n, esn in enumerate(ESNS, 1)]
     return FlightInputs(
-        "B737-28001", "F", kind, 1, "complete", (), path, tuple(sets), phases, tuple(esns),
-        tuple(kpis), (Input("flight_file", path.name, sha256_of(path)),),
+        "B737-28001", "F", kind, 1, "gaps" if gaps else "complete", tuple(gaps), path,
+        tuple(sets), phases, tuple(esns), tuple(kpis), (Input("flight_file", path.name, sha256_of(path)),),
     )  # fmt: skip

@@ -85,7 +85,7 @@ def test_a_loss_still_growing_at_the_end_is_told_as_far_as_it_came() -> None:
     assert abs(size + 1.5) <= half
 
 
-@pytest.mark.parametrize("seed", range(100, 106))
+@pytest.mark.parametrize("seed", range(100, 104))
 def test_healthy_engines_are_healthy(seed: int) -> None:
     verdict = judged(flown(seed)).result.verdict
     assert verdict.kind == "healthy", verdict.text
@@ -122,10 +122,10 @@ def test_other_components_are_among_those_named(parameter: str, amount: float) -
 
 
 def test_estimates_and_onsets_lie_within_what_is_stated() -> None:
-    """Of 10 flights with sensitivities that are wrong by the 5 % that is allowed for; the
-    intervals are of 95 %: 3 misses of 10 have a chance of 1 %. bench/detect.py counts over hundreds."""
+    """Of 8 flights with sensitivities that are wrong by the 5 % that is allowed for; the
+    intervals are of 95 %: 3 misses of 8 have a chance of 1 %. bench/detect.py counts over hundreds."""
     size_missed = onset_missed = 0
-    for seed in range(10):
+    for seed in range(8):
         rng = np.random.default_rng([seed, 3])
         amount, onset_s = -rng.uniform(0.012, 0.035), rng.uniform(60, 200)
         rows = flown(seed, amount, onset_s, float(rng.choice([60, 120, 180])),

@@ -24,7 +24,7 @@ from ground.reconcile.result import (
 )
 from ground.reconcile.rows import Rows
 from shared.errors import Rejected
-from shared.messages import Kpi, KpiSeries
+from shared.messages import Gap, Kpi, KpiSeries
 from tests.unit.ground.reconcile.engines import FakeEngine, FakeType, baseline_of
 from tests.unit.ground.reconcile.recorded import ESNS, inputs_of, set_of, write_file
 
@@ -163,6 +163,15 @@ def test_a_hole_is_named_and_the_rest_is_judged(tmp_path: Path) -> None:
     said = next(x for x in result.findings if x.code == "holes" and x.esn == "894101")
     assert "118 s from 2026-03-01T06:06:4" in said.text
     assert kinds(result) == ["healthy", "degrading"]
+
+
+def test_what_the_closure_misses_is_said(tmp_path: Path) -> None:
+    gaps = [Gap(kind="records", name="block.eng1", low=10, high=17),
+            Gap(kind="outage", name="eng2", missing=3)]  # fmt: skip
+    found = run(made(tmp_path, gaps=gaps, esns=[]))
+    said = next(x for x in found.findings if "closure" in x.text)
+    assert "7 records missing, 1 outages of eng2" in said.text
+    assert found.closure_state == "gaps"
 
 
 def test_readings_that_are_not_good_are_a_hole_too(tmp_path: Path) -> None:
