@@ -9,6 +9,7 @@ import msgspec
 import numpy as np
 import pytest
 
+from edge.config import load_profile
 from edge.models.admission import AdmissionResult, decide
 from edge.models.session import FusedSession
 from edge.models.step import Binding
@@ -42,8 +43,9 @@ def files(packed: bytes) -> BundleFiles:
 
 def test_it_is_admitted_and_a_step_takes_under_a_millisecond(packed: bytes) -> None:
     result = AdmissionResult(False, [])
+    profile, _ = load_profile(Path("firmware_profiles/acms_x86.toml"))
     for stage in ("graph", "session"):
-        result = decide(stage, packed, ModelBounds())
+        result = decide(stage, packed, profile.compute.models)
         assert result.ok, result.reasons
     assert result.cost.step_us is not None and result.cost.step_us <= 1000
 
