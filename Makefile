@@ -45,9 +45,12 @@ prove: $(READY) ## 10,000 power cuts, 1,000 kills, every fuzzer, five healthy fl
 	@for seed in 31 32 33 34 35; do \
 	  $(BIN)/tailtwin-hil run hil/scenarios/healthy.toml --seed $$seed --out var/healthy-$$seed || exit 1; done
 
-fit: $(READY) ## fit both baselines and the anomaly score again from healthy flights (15 minutes; rewrites firmware_profiles/models)
-	@for v in v1 v2; do $(BIN)/python -m hil.fit fit firmware_profiles/models/egt_rom_$$v.toml \
-	  --out firmware_profiles/models/egt_rom_$$v.json --cache var/cache || exit 1; done
+fit: $(READY) ## the type's ROMs, the baselines of the bench's engines and the anomaly score again (20 minutes; rewrites firmware_profiles)
+	@for v in v1 v2; do $(BIN)/python -m ground.calibrate.type_rom firmware_profiles/models/egt_rom_$$v.toml \
+	  --out firmware_profiles/models/egt_rom_$$v.json || exit 1; done
+	@$(BIN)/python -m hil.fit rows full:102 full:105 full:107 full:120 full:201 full:203 --out var/fit/rows --cache var/cache
+	@for esn in 894101 894102; do $(BIN)/tailtwin-ground baseline fit --rows var/fit/rows/$$esn.npz \
+	  --out firmware_profiles/engines/$$esn.json || exit 1; done
 	@$(BIN)/python -m hil.fit.anomaly firmware_profiles/models/engine_anomaly_v1.toml \
 	  --out firmware_profiles/models/engine_anomaly_v1.json --cache var/cache
 

@@ -18,7 +18,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from ground.calibrate.envelope import SWITCHES, Columns, flown_envelope
+from ground.calibrate.envelope import SWITCHES, TAT, Columns, flown_envelope
 from ground.calibrate.parent import code_version, turbofan_parent
 from ground.calibrate.rom import inward, requirements_of, tightened
 from ground.calibrate.table import Budget, Draws, Parent, Shape, evaluate_rows, reduce_to_table
@@ -81,7 +81,7 @@ def calibrate(
     valid = engine.data.valid
     envelope = flown_envelope(
         [_chosen(x.inputs, held_out=False) for x in flown],
-        {"n1c": valid.n1c, "mach": valid.mach, "altitude": valid.altitude_ft},
+        {"n1c": valid.n1c, "mach": valid.mach, "altitude": valid.altitude_ft, "tat": TAT},
     )
     target = {x.name: TARGET_STEPS * x.lsb for x in before.outputs}
     budget = Budget(elements_max=min(ELEMENTS_MAX, bounds.tensor_elements_max), target=target)

@@ -25,9 +25,13 @@ Float64 = npt.NDArray[np.float64]
 Columns = dict[str, Float64]
 AXES = ("n1c", "mach", "altitude", "tat")
 SWITCHES = ("bleed", "anti_ice")
-MARGINS = {"n1c": 3.0, "mach": 0.05, "altitude": 3000.0, "tat": 12.0}
-"""Beyond what was flown, in %, 1, ft, Cel: the next flight has another day and another level
-(assumption; a tail that flies elsewhere is calibrated again)."""
+MARGINS = {"n1c": 5.0, "mach": 0.1, "altitude": 5000.0, "tat": 25.0}
+"""Beyond what was flown, in %, 1, ft, Cel: the next flight has another day and another level. 25 Cel
+is from a cold to a hot day of the bench (assumption; a tail that flies elsewhere is calibrated
+again)."""
+TAT = (-30.0, 45.0)
+"""Never asked beyond: what the airframe of the bench meets (assumption). Each degree more at the cold
+end costs N1 at the upper one, see `Envelope.valid`."""
 ROWS_KEPT = 20_000
 
 

@@ -38,6 +38,7 @@ Parent = Callable[[Columns], Mapping[str, Float64]]
 """Outputs [n] of inputs [n] by name, NaN where the parent does not speak."""
 DIGITS = 6  # significant ones of a table value: 1 mK of an EGT
 SPOKEN_MIN = 0.5  # share of the points at which the parent has to speak
+GROW_POINTS = 3000
 GAIN_MIN = 0.02  # a point that lowers the error by less is not worth its elements
 
 
@@ -149,7 +150,11 @@ def _grow(
     asked: Asked, chooser: Asked, envelope: Envelope, shape: Shape, budget: Budget,
     smoothness: float,
 ) -> tuple[Axis, ...]:  # fmt: skip
-    first = Asked(asked.inputs, asked.outputs[:1], asked.spoken)  # engines differ little in shape
+    # engines differ little in shape, and a share of the points tells which axis is too coarse
+    first = Asked(
+        {name: x[:GROW_POINTS] for name, x in asked.inputs.items()},
+        [{name: x[:GROW_POINTS] for name, x in asked.outputs[0].items()}], asked.spoken,
+    )  # fmt: skip
     looked = Asked(chooser.inputs, chooser.outputs[:1], chooser.spoken)
     each = len(shape.columns) * len(asked.outputs)
 
