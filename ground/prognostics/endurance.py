@@ -41,6 +41,7 @@ ITERATIONS, NUDGE = 6, 1e-4
 GRID = np.linspace(0.0, 1.0, 101)
 """Shares of the modelled end."""
 Rows = npt.NDArray[np.bool_]
+STEP_MIN = 1e-5  # of a logarithm: 0.03 s of a discharge
 STEP_MAX = 0.3  # of a logarithm in one iteration, so that no guess leaves the cell's bounds
 
 
@@ -139,6 +140,8 @@ class Endurance:
                 for i, rows in enumerate(seen)
             ]  # fmt: skip
             healths = healths + np.stack(steps)
+            if np.abs(steps).max() < STEP_MIN:
+                break
         found = self._curves(discharge, healths, before)
         ends = found.end_s(np.full(len(shares), discharge.cutoff_v))
         return [
