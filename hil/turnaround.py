@@ -59,12 +59,14 @@ async def _calibrate(rig: Rig, model: str, note: Callable[[str], None]) -> None:
     note(f"the ground calibrates {model}")
     await run_once(
         program("tailtwin-ground"), "calibrate", "--state", str(rig.ground_state), "--tail",
-        rig.scenario.tail.tail, "--model", model, "--out", str(request), log=rig.log,
+        rig.scenario.tail.tail, "--model", model, "--tuf-repo", str(rig.repository), "--out",
+        str(request), log=rig.log,
     )  # fmt: skip
     said = await run_once(
         program("tailtwin-sign"), "publish", "--repo", str(rig.repository), "--keys",
         str(rig.folder / "keys"), "--request", str(request), "--json", log=rig.log,
     )  # fmt: skip
-    (bundle,) = json.loads(said)["bundles"]
-    rig.targets[CALIBRATED] = bundle["target"]
-    note(f"signed: {bundle['target'].rpartition('/')[2]}")
+    named = json.loads((request / "request.json").read_bytes())["bundle"]
+    targets = [bundle["target"] for bundle in json.loads(said)["bundles"]]
+    rig.targets[CALIBRATED] = next(x for x in targets if x.endswith(f"/{named}"))
+    note(f"signed: {named}")
