@@ -23,6 +23,7 @@ from sqlalchemy.exc import DBAPIError
 from ground.api import models
 from ground.ingest import schema
 from ground.ingest.receive import Health
+from ground.jobs.table import Jobs
 from ground.lake.records import Records
 
 WAIT_S = 1.0
@@ -57,7 +58,9 @@ class Pulse:
             return None, f"ingest: {str(error) or type(error).__name__}"
 
 
-def health_router(pulse: Pulse, records: Records, requests: Counter[tuple[str, int]]) -> APIRouter:
+def health_router(
+    pulse: Pulse, records: Records, requests: Counter[tuple[str, int]], jobs: Jobs
+) -> APIRouter:
     """Routes for supervisors and monitors."""
     router = APIRouter(tags=["health"])
 
@@ -90,6 +93,8 @@ def health_router(pulse: Pulse, records: Records, requests: Counter[tuple[str, i
         lines += [f'tailtwin_api_requests_total{{method="{method}",status="{status}"}} {n}'
                   for (method, status), n in sorted(requests.items())]  # fmt: skip
         lines += await asyncio.to_thread(_closure_lines, records)
+        lines += [f'tailtwin_jobs{{kind="{kind}",state="{state}"}} {n}'
+                  for kind, state, n in await asyncio.to_thread(jobs.counts)]  # fmt: skip
         return "\n".join(lines) + "\n"
 
     return router

@@ -84,13 +84,13 @@ def make_app(paths: Paths, config: GroundConfig, tuf_repo: Path | None) -> FastA
     pulse = Pulse(config.operator, lambda: client[0] if client else None)
     app.include_router(twins_router(control, records, telemetry, states))
     app.include_router(flights_router(records, control.engine, telemetry))
-    app.include_router(health_router(pulse, records, requests))
     writer, reader, blobs = (
         open_writer(paths.control),
         open_reader(paths.control),
         Blobs(paths.blobs),
     )
     jobs, clock = Jobs(writer, reader), SystemClock()
+    app.include_router(health_router(pulse, records, requests, jobs))
     app.include_router(jobs_router(jobs))
     app.include_router(cases_router(Cases(writer, reader), clock))
     results = Reconciliations(reader, blobs)

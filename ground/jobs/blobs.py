@@ -56,6 +56,10 @@ class Blobs:
             raise Corrupt("not what its name says", str(path), "remove it, and reconcile again")
         return data
 
+    def remove(self, name: str) -> None:
+        """Nobody names it any more."""
+        self._path(name).unlink(missing_ok=True)
+
     def _path(self, name: str) -> Path:
         if not _NAME.match(name):
             raise Rejected("not a sha-256 in hex", name[:80])

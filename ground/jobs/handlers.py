@@ -33,13 +33,15 @@ class Context:
 @dataclass(frozen=True, slots=True)
 class Kind:
     """time_limit_s: of one try, wall time; then its process is killed. waiting_max: queued jobs of
-    this kind; more are refused."""
+    this kind; more are refused. kept_days: after their end they are removed, with their results;
+    0 keeps them."""
 
     name: str
     handler: str
     time_limit_s: float
     waiting_max: int
     conclusion: str = ""
+    kept_days: int = 0
 
 
 KINDS: dict[str, Kind] = {
@@ -49,6 +51,6 @@ KINDS: dict[str, Kind] = {
         Kind("reconcile", "ground.reconcile.job:reconcile_flight", 600.0, 1_000_000,
              "ground.reconcile.job:conclude"),
         Kind("calibrate", "ground.calibrate.job:calibrate", 1800.0, 100),
-        Kind("what_if", "ground.whatif.job:what_if", 120.0, 100),
+        Kind("what_if", "ground.whatif.job:what_if", 120.0, 100, kept_days=30),
     )
 }  # fmt: skip

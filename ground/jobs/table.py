@@ -25,6 +25,7 @@ from sqlalchemy import (
     String,
     Table,
     and_,
+    delete,
     func,
     insert,
     select,
@@ -242,6 +243,24 @@ class Jobs:
             _set(db, identity, state="queued", attempts=0, due_ns=now_ns, ended_ns=None,
                  progress=0.0, text="")  # fmt: skip
             return _job(db.execute(select(jobs).where(jobs.c.id == identity)).one())
+
+    def forget(self, kind: str, before_ns: int) -> list[str]:
+        """Remove jobs that ended before that; the results that no other job names any more."""
+        old = and_(jobs.c.kind == kind, jobs.c.ended_ns < before_ns, jobs.c.state.in_(ENDED))
+        with transaction(self.reader, WHERE) as db:
+            if not db.execute(select(jobs.c.id).where(old).limit(1)).first():
+                return []
+        with transaction(self.engine, WHERE) as db:
+            results = set(db.scalars(select(jobs.c.result).where(old, jobs.c.result != "")))
+            db.execute(delete(jobs).where(old))
+            kept = set(db.scalars(select(jobs.c.result).where(jobs.c.result.in_(results))))
+        return sorted(results - kept)
+
+    def counts(self) -> list[tuple[str, str, int]]:
+        """(kind, state, jobs)."""
+        query = select(jobs.c.kind, jobs.c.state, func.count()).group_by(jobs.c.kind, jobs.c.state)
+        with transaction(self.reader, WHERE) as db:
+            return [(row[0], row[1], row[2]) for row in db.execute(query)]
 
     def _of_try(self, job: Job, **values: object) -> bool:
         with transaction(self.engine, WHERE) as db:

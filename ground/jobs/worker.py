@@ -36,6 +36,7 @@ BEAT_S = 1.0  # progress is written this often, and at least three times in a le
 PUT_AGAIN_S = 5.0  # a job that stays queued is put again: the queue may have been lost
 STUCK_S = 600.0  # and after this its message is replaced: its deliveries may be used up
 IN_QUEUE_MAX = 256
+DAY_NS = 86_400_000_000_000
 WRITE_TRIES = 3  # of the end of a job, each waits for the database as long as it may be busy
 T = TypeVar("T")
 
@@ -76,7 +77,15 @@ class Worker:
             self._scan.clear()
             for one in await self._patient(lambda: asyncio.to_thread(self._due.queue)) or ():
                 event("job_due", flight=one.flight, revision=one.revision)
+            await self._patient(lambda: asyncio.to_thread(self._forget))
             await self._unless_stopped(_at_most(self._scan.wait(), SCAN_S))
+
+    def _forget(self) -> None:
+        for kind in self._kinds.values():
+            if kind.kept_days:
+                before_ns = self._clock.wall_ns() - kind.kept_days * DAY_NS
+                for result in self._jobs.forget(kind.name, before_ns):
+                    self._blobs.remove(result)
 
     async def _fill(self, queue: JobQueue) -> None:
         while not self._stop.is_set():

@@ -206,6 +206,7 @@ def test_jobs_are_shown_with_why_they_failed(ground: Ground, client: TestClient)
     (item,) = ask(client, "GET", "/v1/jobs?state=failed&kind=what_if")["items"]
     assert item == ask(client, "GET", f"/v1/jobs/{job.id}")
     assert (item["error"], item["payload"]) == ("no such engine", {"x": 1})
+    assert 'tailtwin_jobs{kind="what_if",state="failed"} 1' in client.get("/metrics").text
 
 
 # -- the command line

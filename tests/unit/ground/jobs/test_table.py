@@ -78,6 +78,32 @@ def test_a_worker_that_was_thought_dead_changes_nothing_any_more(jobs: Jobs) -> 
     assert found is not None and (found.state, found.result) == ("done", "bb" * 32)
 
 
+def test_a_try_is_known_by_its_worker_too(jobs: Jobs) -> None:
+    job = add(jobs)
+    old = claimed(jobs, job, 0)
+    jobs.give_back(old, 1)
+    new = claimed(jobs, job, 2, "w2")
+    assert new.attempts == old.attempts
+    assert not jobs.renew(old, 3, 0.1, "") and not jobs.finish(old, "aa" * 32, 3)
+    assert jobs.renew(new, 3, 0.1, "")
+
+
+def test_what_was_asked_long_ago_is_forgotten_with_its_result_but_not_what_others_rest_on(
+    jobs: Jobs,
+) -> None:
+    def done(key: str, result: str, now_ns: int, kind: str = "what_if") -> Job:
+        job = jobs.add(kind, key, {}, now_ns)
+        jobs.finish(claimed(jobs, job, now_ns), result, now_ns)
+        return job
+
+    old, shared_, kept = done("a", "aa", 1), done("b", "bb", 2), done("c", "bb", 50)
+    flight, waiting = done("d", "dd", 3, "reconcile"), jobs.add("what_if", "e", {}, 4)
+    assert jobs.forget("what_if", 40) == ["aa"]
+    assert [jobs.get(one.id) for one in (old, shared_)] == [None, None]
+    assert all(jobs.get(one.id) for one in (kept, flight, waiting))
+    assert jobs.forget("what_if", 40) == []
+
+
 def test_a_conclusion_that_fails_leaves_the_job_as_it_was(jobs: Jobs) -> None:
     running = claimed(jobs, add(jobs), 0)
 
