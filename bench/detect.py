@@ -1,6 +1,6 @@
 """What reconciliation finds within one flight, and what it makes up.
 
-`python -m bench.detect [--flights N] [--each N] [--json FILE]` simulates readings with a known
+`python -m bench.detect [--flights N] [--each N] [--workers N] [--json FILE]` simulates readings with a known
 truth (bench/readings.py; no aircraft is flown) and judges them as the ground does. It prints and
 writes: false alarms over healthy flights; how often a loss of HPC efficiency is found, and told
 from other causes, by its size; the smallest size found in every flight; how often ± holds the
@@ -21,7 +21,9 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +32,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bench.readings import (
+    CLIMB_S,
     T0_NS,
     LinearFidelity,
     linearised,
@@ -115,68 +118,96 @@ def _biases(model: LinearFidelity, flight: Any, case: Case) -> dict[str, Float64
     return {output: case.amount}
 
 
-def false_alarms(stand: Stand, flights: int) -> dict[str, Any]:
-    """Two engines a flight, all healthy."""
-    results = [stand.judged(Case(100_000 + seed)) for seed in range(2 * flights)]
+def healthy_cases(flights: int) -> list[Case]:
+    """Two engines a flight."""
+    return [Case(100_000 + seed) for seed in range(2 * flights)]
+
+
+def loss_cases(each: int, in_flight: bool) -> list[Case]:
+    """By size, `each` of it."""
+    found = []
+    for k, size in enumerate(SIZES):
+        for i in range(each):
+            seed = 1000 * (k + 1) + i + (500 if in_flight else 0)
+            onset_s = float(np.random.default_rng(seed).uniform(60, 200)) if in_flight else None
+            found.append(Case(seed, "hpc_eff", -size / 100, onset_s))
+    return found
+
+
+def cause_cases(each: int) -> list[Case]:
+    """Every cause, standing."""
+    faults = {**FAULTS, **{f"bias_{x}": v for x, v in BIASES.items()}}
+    return [Case(50_000 + 100 * k + i, cause, amount)
+            for k, (cause, amount) in enumerate(faults.items()) for i in range(each)]  # fmt: skip
+
+
+def false_alarms(results: Sequence[EngineResult]) -> dict[str, Any]:
+    """Of healthy engines."""
     wrong = [x.verdict.text for x in results if x.verdict.kind != "healthy"]
     scores = sorted(x.verdict.score for x in results if x.verdict.score is not None)
-    return {"flights": flights, "engines": len(results), "false_alarms": len(wrong),
+    return {"flights": len(results) // 2, "engines": len(results), "false_alarms": len(wrong),
             "texts": wrong[:10], "score_greatest": scores[-1], "threshold": THRESHOLD,
             "score_99": float(np.percentile(scores, 99))}  # fmt: skip
 
 
-def detection(stand: Stand, each: int, in_flight: bool) -> list[dict[str, Any]]:
+def detection(cases: Sequence[Case], results: Sequence[EngineResult]) -> list[dict[str, Any]]:
     """By size: share found, share told from other causes, and how often ± holds the truth."""
     table = []
-    for k, size in enumerate(SIZES):
-        found = isolated = first = held = dated = 0
-        halves, spans = [], []
-        for i in range(each):
-            seed = 1000 * (k + 1) + i + (500 if in_flight else 0)
-            onset_s = float(np.random.default_rng(seed).uniform(60, 200)) if in_flight else None
-            case = Case(seed, "hpc_eff", -size / 100, onset_s)
-            result = stand.judged(case)
-            verdict = result.verdict
-            if verdict.kind not in ("degrading", "sensor_fault", "unexplained"):
-                continue
-            found += 1
-            named = {verdict.cause, *verdict.not_separable}
-            isolated += "hpc_eff" in named and named <= {"hpc_eff", "hpt_eff"}
-            first += verdict.cause == "hpc_eff"
-            told = next(x for x in result.hypotheses if x.name == "hpc_eff")
-            assert told.estimate is not None and told.estimate_95 is not None
-            held += abs(told.estimate + size) <= told.estimate_95
-            halves.append(told.estimate_95)
-            onset = verdict.onset
-            if onset is not None and onset.t_95_ns is not None and onset_s is not None:
-                low, high = ((t - T0_NS) / 1e9 for t in onset.t_95_ns)
-                dated += low <= 540 + onset_s <= high
-                spans.append((high - low) / 2)
+    for size in SIZES:
+        mine = [(c, r) for c, r in zip(cases, results, strict=True) if c.amount == -size / 100]
+        found = [(c, r) for c, r in mine if r.verdict.kind != "healthy"]
+        named = [{r.verdict.cause, *r.verdict.not_separable} for _, r in found]
+        told = [next(h for h in r.hypotheses if h.name == "hpc_eff") for _, r in found]
+        dated = [_dated(c, r) for c, r in found if c.onset_s is not None]
+        known = [x for x in dated if x is not None]
         table.append({
-            "loss_percent": size, "flights": each, "found": found / each,
-            "isolated": isolated / each, "hpc_first": first / each,
-            "held_by_95": held / found if found else None,
-            "half_95_percent": float(np.median(halves)) if halves else None,
-            "dated": len(spans), "onset_held_by_95": dated / len(spans) if spans else None,
-            "onset_half_95_s": float(np.median(spans)) if spans else None,
+            "loss_percent": size, "flights": len(mine), "found": len(found) / len(mine),
+            "isolated": sum("hpc_eff" in x <= {"hpc_eff", "hpt_eff"} for x in named) / len(mine),
+            "hpc_first": sum(r.verdict.cause == "hpc_eff" for _, r in found) / len(mine),
+            "held_by_95": _mean([abs((h.estimate or 0) + size) <= (h.estimate_95 or 0)
+                                 for h in told]),
+            "half_95_percent": _median([h.estimate_95 or 0.0 for h in told]),
+            "dated": len(known), "onset_held_by_95": _mean([held for held, _ in known]),
+            "onset_half_95_s": _median([half for _, half in known]),
         })  # fmt: skip
     return table
 
 
-def confusion(stand: Stand, each: int) -> dict[str, dict[str, Any]]:
+def _dated(case: Case, result: EngineResult) -> tuple[bool, float] | None:
+    """Whether the onset's interval holds the truth, and half its length in s."""
+    onset = result.verdict.onset
+    if onset is None or onset.t_95_ns is None or case.onset_s is None:
+        return None
+    low, high = ((t - T0_NS) / 1e9 for t in onset.t_95_ns)
+    return low <= CLIMB_S + case.onset_s <= high, (high - low) / 2
+
+
+def confusion(cases: Sequence[Case], results: Sequence[EngineResult]) -> dict[str, dict[str, Any]]:
     """By true cause: what was named first, and how often the truth was among those named."""
-    table = {}
-    faults = {**FAULTS, **{f"bias_{x}": v for x, v in BIASES.items()}}
-    for k, (cause, amount) in enumerate(faults.items()):
-        first: Counter[str] = Counter()
-        named = 0
-        for i in range(each):
-            verdict = stand.judged(Case(50_000 + 100 * k + i, cause, amount)).verdict
-            name = f"bias_{verdict.cause}" if verdict.kind == "sensor_fault" else verdict.cause
-            first[name or verdict.kind] += 1
-            named += cause in (name, *verdict.not_separable)
-        table[cause] = {"amount": amount, "first": dict(first.most_common()), "named": named / each}
+    table: dict[str, dict[str, Any]] = {}
+    for cause in dict.fromkeys(c.cause for c in cases):
+        mine = [(c, r) for c, r in zip(cases, results, strict=True) if c.cause == cause]
+        names = [_cause(r) for _, r in mine]
+        named = [cause in (x, *r.verdict.not_separable)
+                 for x, (_, r) in zip(names, mine, strict=True)]  # fmt: skip
+        table[cause] = {"amount": mine[0][0].amount, "named": _mean(named),
+                        "first": dict(Counter(names).most_common())}  # fmt: skip
     return table
+
+
+def _cause(result: EngineResult) -> str:
+    verdict = result.verdict
+    if verdict.kind == "sensor_fault":
+        return f"bias_{verdict.cause}"
+    return verdict.cause or verdict.kind
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return float(np.mean(values)) if values else None
+
+
+def _median(values: Sequence[float]) -> float | None:
+    return float(np.median(values)) if values else None
 
 
 def smallest(table: Sequence[dict[str, Any]]) -> float | None:
@@ -189,20 +220,38 @@ def smallest(table: Sequence[dict[str, Any]]) -> float | None:
     return least
 
 
-def run(flights: int, each: int, cruise_s: int = 640) -> dict[str, Any]:
+_stand: Stand | None = None  # of a worker process
+
+
+def _prepare(cruise_s: int) -> None:
+    global _stand  # the one thing a worker process keeps
+    _stand = Stand(cruise_s)
+
+
+def _judge(case: Case) -> EngineResult:
+    assert _stand is not None
+    return _stand.judged(case)
+
+
+def run(flights: int, each: int, workers: int = 2, cruise_s: int = 640) -> dict[str, Any]:
     """Everything, as the JSON has it."""
-    began, stand = time.monotonic(), Stand(cruise_s)
-    within, before = detection(stand, each, True), detection(stand, each, False)
+    began = time.monotonic()
+    parts = [loss_cases(each, True), loss_cases(each, False), healthy_cases(flights),
+             cause_cases(max(each // 3, 1))]  # fmt: skip
+    with ProcessPoolExecutor(workers, initializer=_prepare, initargs=(cruise_s,)) as pool:
+        judged = list(pool.map(_judge, [case for part in parts for case in part], chunksize=5))
+    ends = np.cumsum([0, *(len(part) for part in parts)]).tolist()
+    within, before, healthy, causes = (judged[a:b] for a, b in pairwise(ends))
+    tables = detection(parts[0], within), detection(parts[1], before)
     return {
-        "on": f"{platform.machine()}, {os.cpu_count()} cores shared with others, "
-              f"Python {platform.python_version()}, numpy {np.__version__}",
-        "simulated": f"climb 540 s, cruise {cruise_s} s; ramp {RAMP_S:g} s, 60 to 200 s into cruise",
-        "healthy": false_alarms(stand, flights),
-        "in_flight": within, "before_flight": before,
-        "smallest_always_found_percent": {"in_flight": smallest(within),
-                                          "before_flight": smallest(before)},
-        "confusion": confusion(stand, max(each // 3, 1)),
-        "seconds": round(time.monotonic() - began, 1),
+        "on": f"{platform.machine()}, {os.cpu_count()} cores shared with others, {workers} "
+              f"processes, Python {platform.python_version()}, numpy {np.__version__}",
+        "simulated": f"climb {CLIMB_S} s, cruise {cruise_s} s; ramp {RAMP_S:g} s, 60 to 200 s "
+                     "into cruise",
+        "healthy": false_alarms(healthy), "in_flight": tables[0], "before_flight": tables[1],
+        "smallest_always_found_percent": {"in_flight": smallest(tables[0]),
+                                          "before_flight": smallest(tables[1])},
+        "confusion": confusion(parts[3], causes), "seconds": round(time.monotonic() - began, 1),
     }  # fmt: skip
 
 
@@ -244,9 +293,10 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.detect", description=__doc__)
     parser.add_argument("--flights", type=int, default=200, help="healthy ones, two engines each")
     parser.add_argument("--each", type=int, default=30, help="flights of each size of loss")
+    parser.add_argument("--workers", type=int, default=2, help="processes")
     parser.add_argument("--json", type=Path, metavar="FILE")
     options = parser.parse_args(arguments)
-    result = run(options.flights, options.each)
+    result = run(options.flights, options.each, options.workers)
     print(table_of(result))
     if options.json is not None:
         options.json.parent.mkdir(parents=True, exist_ok=True)

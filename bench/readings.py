@@ -21,6 +21,7 @@ from ground.reconcile.rows import Rows, binding_of
 from shared.behaviour.formulas import corrected_speed, theta
 
 Float64 = npt.NDArray[np.float64]
+CLIMB_S = 540
 PER_SECOND = 10  # readings of the groups eng1, eng2 and air
 NOISE = {"n1": 0.02, "n2": 0.02, "egt": 0.6, "ff": 3.0, "mach": 0.0002, "altitude": 0.7,
          "tat": 0.12, "bleed": 0.0, "anti_ice": 0.0}  # fmt: skip
@@ -50,7 +51,7 @@ def schedule(cruise_s: int = 640, seed: int = 0) -> Schedule:
     seed: day, cruise level and speed differ a little from flight to flight.
     """
     rng = np.random.default_rng([seed, 7])
-    climb_s, descent_s = 540, 120
+    climb_s, descent_s = CLIMB_S, 120
     n = climb_s + cruise_s + descent_s
     t = np.arange(n, dtype=float)
     up = np.clip(t / climb_s, 0, 1)
