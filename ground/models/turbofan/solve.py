@@ -30,8 +30,9 @@ WHY: Final = ("ok", "bad input", "out of range", "not converged")
 
 CHUNK = 4096
 """Points at a time: 30 MB of work arrays, and long enough that numpy is not the cost."""
-LINE_VALID: Final = (0.9, 3.2)
-"""R-lines that are answered: the maps end at 1 (stall) and 3; half a cell beyond is allowed."""
+LINE_VALID: Final = (0.9, 3.5)
+"""R-lines that are answered. The maps end at 1 (stall) and 3 (choke, where they go on straight, as
+an idling engine in flight needs and pyCycle does)."""
 _ROUNDING: Final = 1e-6  # a limit itself is inside, however it was computed
 NUDGE: Final = 2e-3
 HEALTH_MAX: Final = 0.25
@@ -169,7 +170,7 @@ def _judge(
         for value, (low, high) in (
             (n1c, valid.n1c), (mach, valid.mach), (altitude, valid.altitude_ft)
         ):  # fmt: skip
-            inside &= (value >= low) & (value <= high)
+            inside &= (value >= low - _ROUNDING) & (value <= high + _ROUNDING)
     why = np.where(finite & sane, np.where(inside, OK, OUT_OF_RANGE), BAD_INPUT)
     return why.astype(np.uint8)
 
