@@ -23,7 +23,7 @@ from ground.models.battery import fit as battery
 from ground.models.battery.cell import load_cell
 from ground.models.battery.pack import lipo_pack
 from ground.models.fit import JUDGE_SEED, Runs, judge
-from ground.models.rom import Difference, Rom, compare
+from ground.models.rom import RUNS_MAX, Difference, Rom, compare
 from ground.models.tank import fit as tank
 from ground.models.tank.parent import TankModel
 from ground.models.tank.tank import load_tank
@@ -51,11 +51,15 @@ def _atmosphere() -> dict[str, Any]:
         x.name: compare(played[x.name][:, 0], parent[x.name], x.unit) for x in declared.outputs
     }
     wet = model.evaluate({**given, "humidity": np.full(POINTS, 100.0)})
-    times = _seconds(lambda: model.evaluate(dry)), _seconds(lambda: rom.play(given))
+    columns = {
+        k: v[: POINTS // RUNS_MAX * RUNS_MAX].reshape(-1, RUNS_MAX) for k, v in given.items()
+    }
+    beside = Rom(declared, RUNS_MAX)
+    parent_s = _seconds(lambda: model.evaluate(dry))
+    rom_s = _seconds(lambda: rom.play(given)), _seconds(lambda: beside.play(columns))
     humid = compare(played["density"][:, 0] / wet["density"], np.ones(POINTS), "1")
-    return _told(
-        *times, errors, {"points": POINTS, "worst_density_share_when_saturated": humid.worst}
-    )
+    over = {"points": POINTS, "worst_density_share_when_saturated": humid.worst}
+    return _told(parent_s, rom_s, errors, over)
 
 
 def _tank() -> dict[str, Any]:
@@ -80,11 +84,12 @@ def _battery() -> dict[str, Any]:
     return _told(parent, played, judge(declared, runs), _over(runs))
 
 
-def _played(declared: Declaration, given: dict[str, Any], step_s: float) -> float:
-    """Seconds for the same time, at the ROM's own rate."""
-    rom, each = Rom(declared), round(step_s * declared.rate_hz)
+def _played(declared: Declaration, given: dict[str, Any], step_s: float) -> tuple[float, float]:
+    """Seconds a run for the same time at the ROM's own rate: alone, and 64 side by side."""
+    each = round(step_s * declared.rate_hz)
     rows = {k: np.repeat(v, each) for k, v in given.items()}
-    return _seconds(lambda: rom.play(rows))
+    alone, beside = Rom(declared), Rom(declared, RUNS_MAX)
+    return _seconds(lambda: alone.play(rows)), _seconds(lambda: beside.play(rows)) / RUNS_MAX
 
 
 def _over(runs: Runs) -> dict[str, Any]:
@@ -92,10 +97,14 @@ def _over(runs: Runs) -> dict[str, Any]:
 
 
 def _told(
-    parent_s: float, rom_s: float, errors: dict[str, Difference], over: dict[str, Any]
+    parent_s: float, rom_s: tuple[float, float], errors: dict[str, Difference], over: dict[str, Any]
 ) -> dict[str, Any]:
     found = {k: msgspec.to_builtins(v) for k, v in errors.items()}
-    times = {"parent_s": parent_s, "rom_s": rom_s, "parent_over_rom": parent_s / rom_s}
+    alone, beside = rom_s
+    times = {
+        "parent_s": parent_s, "rom_s": alone, "rom_s_of_64_side_by_side": beside,
+        "parent_over_rom": parent_s / alone, "parent_over_rom_of_64": parent_s / beside,
+    }  # fmt: skip
     return {**times, **over, "error": found}
 
 
