@@ -112,10 +112,10 @@ def _print_list(found: list[Case], *, as_json: bool) -> None:
     if as_json:
         print(json.dumps(msgspec.to_builtins(found), indent=1))
         return
-    print(f"{'case':9} {'kind':11} {'state':12} {'owner':16} {'changed':20.20} what")
+    print(f"{'case':9} {'kind':11} {'state':12} {'owner':16} {'changed':20} what")
     for one in found:
         print(f"{one.id:9} {one.kind:11} {one.state:12} {one.owner or '-':16.16} "
-              f"{iso(one.changed_ns):20.20} {one.title}")  # fmt: skip
+              f"{iso(one.changed_ns):.19}Z {one.title}")  # fmt: skip
 
 
 def _print_file(file: CaseFile, *, as_json: bool) -> None:
@@ -138,5 +138,5 @@ def _print_file(file: CaseFile, *, as_json: bool) -> None:
     print("changes")
     for change in file.changes:
         moved = f"{change.from_state or '-'} to {change.to_state}"
-        print(f"  {iso(change.t_ns):20.20} {change.who:16.16} {change.what:12} {moved:24} "
+        print(f"  {iso(change.t_ns):.19}Z {change.who:16.16} {change.what:12} {moved:24} "
               f"{change.why}")  # fmt: skip

@@ -42,7 +42,7 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps([as_dict(job) for job in found], indent=1))
         return 0
-    print(f"{'job':16} {'kind':9} {'state':7} {'try':>3} {'done':>5}  {'due':20.20} about")
+    print(f"{'job':16} {'kind':9} {'state':7} {'try':>3} {'done':>5}  {'due':20} about")
     for job in found:
         print(line(job))
     return 0
@@ -53,6 +53,6 @@ def line(job: Job) -> str:
     from ground.lake.records import iso
 
     text = (f"{job.id:16} {job.kind:9} {job.state:7} {job.attempts:3d} {job.progress:5.0%}  "
-            f"{iso(job.due_ns):20.20} {job.key}")  # fmt: skip
+            f"{iso(job.due_ns):.19}Z {job.key}")  # fmt: skip
     said = job.error or (job.text if job.state == "running" else "")
     return text + (f"\n{'':17}{said.splitlines()[0]}" if said else "")

@@ -29,6 +29,7 @@ from shared.log import setup
 RESULT_BYTES_MAX = 8 << 20
 MEMORY_BYTES_MAX = 6 << 30
 """Of address space (assumption: numpy, DuckDB and onnxruntime reserve far more than they use)."""
+NICENESS = 5  # ingest and api share the machine, and somebody waits for them
 PROGRESS_STEP = 0.005
 PR_SET_PDEATHSIG = 1
 
@@ -119,6 +120,7 @@ def _bound(parent: int) -> None:
     ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:  # it died before we asked to die with it
         os._exit(1)
+    os.nice(NICENESS)
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES_MAX, MEMORY_BYTES_MAX))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 

@@ -62,9 +62,9 @@ def _of_engine(engine: EngineResult) -> Iterator[Suspect]:
         names = [_thing(name) for name in (verdict.cause, *verdict.not_separable) if name]
         subjects = list(dict.fromkeys(f"engine:{engine.esn}:{name}" for name in names))
         subject = subjects[0] if subjects else f"engine:{engine.esn}:unexplained"
-        what = verdict.cause.replace("_", " ") or "unexplained"
+        what = verdict.cause.replace("_", " ") or "off its baseline"
         yield Suspect(
-            "maintenance", subject, f"ESN {engine.esn}: {verdict.kind.replace('_', ' ')}, {what}",
+            "maintenance", subject, f"ESN {engine.esn}: {what}, {verdict.kind.replace('_', ' ')}",
             verdict.text, verdict.advice, tuple(subjects[1:]), figures,
         )  # fmt: skip
 

@@ -3,6 +3,8 @@
 import asyncio
 import contextlib
 import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -99,3 +101,12 @@ def test_a_hang_is_killed_at_the_time_limit_with_all_it_started(state: Path) -> 
 
 def test_what_a_model_prints_is_no_frame(state: Path) -> None:
     assert tried(state, "answer")[1] == Ended("done", "", b'{"answer":42,"nan":null}')
+
+
+def test_a_worker_carries_no_web_framework_and_no_model() -> None:
+    code = (
+        "import sys, ground.app, ground.jobs.worker, ground.reconcile.job as job\n"
+        "print(*{'fastapi', 'scipy', 'onnxruntime', 'CoolProp', 'pandas'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []
