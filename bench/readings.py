@@ -64,7 +64,7 @@ def schedule(cruise_s: int = 640, seed: int = 0) -> Schedule:
     n1 = np.where(since < 0, 91.2 + 2.8 * up, cruise_n1 + settling)
     n1 += 0.15 * np.sin(t / 60 + rng.uniform(0, 6)) * (since >= 0)
     idle = t - climb_s - cruise_s
-    n1 = np.where(idle < 0, n1, 31 + (cruise_n1 - 31) * np.exp(-idle / 4))
+    n1 = np.where(idle < 0, n1, 31 + (cruise_n1 - 31) * np.exp(-np.maximum(idle, 0) / 4))
     altitude = altitude - np.maximum(idle, 0) * 30
     static_k = 288.15 + isa - 0.0019812 * altitude
     tat = static_k * (1 + 0.2 * mach**2) - 273.15
