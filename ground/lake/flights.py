@@ -9,6 +9,7 @@ columns pass through a spill file.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import shutil
@@ -16,6 +17,7 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import numpy as np
@@ -41,6 +43,7 @@ DUCKDB_MEMORY = "256MB"  # assumption: the worker shares a small machine
 ROW_GROUP_ROWS = 122_880
 ATTEMPTS_MAX = 5
 SAMPLES_MAX = 200_000_000  # of one file (assumption: 10 h of 4,000 samples/s are 144 million)
+SPILL_BYTES = 16 << 20  # decoded and not yet written
 SUMMARY_BYTES = 32  # of one signal in the summary of a block
 EXPECTED = (TailTwinError, OSError, duckdb.Error)
 
@@ -139,16 +142,16 @@ def write_flight(records: Records, due: Due, path: Path) -> int:
         shutil.rmtree(left, ignore_errors=True)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".writing-{due.flight}-") as spill:
         folder = Path(spill)
-        with duckdb.connect(str(folder / "sorted.db")) as db:
+        joined = _join(_spill(records, rows, sets, folder), folder)
+        aside = folder / "flight.parquet"
+        has_f64 = any(group.is_f64.any() for s in sets.values() for group in s.groups)
+        with duckdb.connect() as db:
             db.execute(f"set memory_limit = '{DUCKDB_MEMORY}'")
-            db.execute("set threads = 1")
+            db.execute("set threads = 1")  # so that rows come out as they went in
             db.execute("set preserve_insertion_order = true")
-            has_f64 = any(group.is_f64.any() for s in sets.values() for group in s.groups)
-            samples = _load(db, records, rows, sets, folder, has_f64)
-            aside = folder / "flight.parquet"
-            _copy(db, aside, due, sets)
+            _copy(db, joined, aside, due, sets, has_f64)
         _publish(aside, path)
-    return samples
+    return joined.samples
 
 
 def _blocks(records: Records, due: Due) -> list[BlockRow]:
@@ -177,21 +180,18 @@ class _Column:
     quality: Path
 
 
-def _load(
-    db: duckdb.DuckDBPyConnection, records: Records, rows: list[BlockRow],
-    sets: dict[bytes, SignalSet], folder: Path, has_f64: bool,
-) -> int:  # fmt: skip
-    """Fill the table `samples` in the order of the file."""
-    f64 = ", f64 double" if has_f64 else ""
-    db.execute(f"create table samples (signal varchar, t_ns bigint, raw bigint, "
-               f"quality utinyint{f64})")  # fmt: skip
-    columns: dict[str, list[_Column]] = {}
-    for column in _spill(records, rows, sets, folder):
-        columns.setdefault(column.signal, []).append(column)
-    samples = 0
-    for signal in sorted(columns):
-        samples += _insert(db, signal, columns[signal], has_f64)
-    return samples
+@dataclass(frozen=True, slots=True)
+class _Joined:
+    """All columns one after the other, in the order of the file. names, is_f64: of each signal;
+    the files hold its number, time, raw value and quality a sample."""
+
+    names: list[str]
+    is_f64: list[bool]
+    samples: int
+    number: Path
+    t_ns: Path
+    raw: Path
+    quality: Path
 
 
 def _spill(
@@ -200,6 +200,8 @@ def _spill(
     """Decode every block once; append each of its columns to the file of its signal."""
     kinds: dict[tuple[bytes, str], Group] = {}
     opened: dict[tuple[bytes, str], list[Path]] = {}
+    waiting: dict[Path, list[bytes]] = {}
+    waiting_bytes = 0
     for row in rows:
         block = decode_block(records.envelope(row.place).payload)
         group = group_of(block, sets[row.set_sha256])
@@ -215,8 +217,12 @@ def _spill(
             parts += [np.ascontiguousarray(column_of(block, group, i)).tobytes(),
                       np.ascontiguousarray(block.quality[:, i]).tobytes()]  # fmt: skip
         for path, data in zip(opened[key], parts, strict=True):
-            with path.open("ab") as file:
-                file.write(data)
+            waiting.setdefault(path, []).append(data)
+            waiting_bytes += len(data)
+        if waiting_bytes > SPILL_BYTES:
+            _write(waiting)
+            waiting_bytes = 0
+    _write(waiting)
     for key, group in kinds.items():
         paths = opened[key]
         for i, signal in enumerate(group.signal):
@@ -224,41 +230,83 @@ def _spill(
                           paths[2 + 2 * i])  # fmt: skip
 
 
-def _insert(
-    db: duckdb.DuckDBPyConnection, signal: str, columns: list[_Column], has_f64: bool
-) -> int:
+def _write(waiting: dict[Path, list[bytes]]) -> None:
+    """Append to each file what waits for it; opening one for each block costs more than decoding."""
+    for path, data in waiting.items():
+        with path.open("ab") as file:
+            file.write(b"".join(data))
+    waiting.clear()
+
+
+def _join(spilled: Iterator[_Column], folder: Path) -> _Joined:
+    """Signals by name, one after the other, in one file a column."""
+    columns: dict[str, list[_Column]] = {}
+    for column in spilled:
+        columns.setdefault(column.signal, []).append(column)
+    names = sorted(columns)
+    paths = [folder / f"all.{part}" for part in ("s", "t", "r", "q")]
+    samples, is_f64 = 0, []
+    with contextlib.ExitStack() as stack:
+        number, times, raws, qualities = (stack.enter_context(p.open("wb")) for p in paths)
+        for k, name in enumerate(names, 1):
+            t_ns, raw, quality = _sorted(name, columns[name])
+            np.full(len(t_ns), k, np.uint16).tofile(number)
+            t_ns.tofile(times)
+            raw.tofile(raws)
+            quality.tofile(qualities)
+            samples += len(t_ns)
+            is_f64.append(columns[name][0].is_f64)
+    return _Joined(names, is_f64, samples, *paths)
+
+
+def _sorted(
+    signal: str, columns: list[_Column]
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.uint8]]:
     """One signal, by time; the order in which blocks came decides between equal times."""
-    t_ns = np.concatenate([np.fromfile(c.t_ns, np.int64) for c in columns])
-    quality = np.concatenate([np.fromfile(c.quality, np.uint8) for c in columns])
-    is_f64 = columns[0].is_f64
-    if any(c.is_f64 != is_f64 for c in columns):
+    if any(c.is_f64 != columns[0].is_f64 for c in columns):
         raise Corrupt("an integer in one signal set and a float in another", signal,
                       "rename one of them")  # fmt: skip
-    kind = np.float64 if is_f64 else np.int64
-    values: npt.NDArray[np.generic] = np.concatenate([np.fromfile(c.values, kind) for c in columns])
+    t_ns = np.concatenate([np.fromfile(c.t_ns, np.int64) for c in columns])
+    quality = np.concatenate([np.fromfile(c.quality, np.uint8) for c in columns])
+    # raw of a float is its bit pattern, as in truth.npz: what the bus carried, exactly
+    raw = np.concatenate([np.fromfile(c.values, np.int64) for c in columns])
     if np.any(np.diff(t_ns) < 0):
         order = np.argsort(t_ns, kind="stable")
-        t_ns, quality, values = t_ns[order], quality[order], values[order]
-    # raw of a float is its bit pattern, as in truth.npz: what the bus carried, exactly
-    fresh = {"t_ns": t_ns, "quality": quality, "raw": values.view(np.int64), "v": values}
-    db.register("fresh", fresh)
-    cast = "raw, quality, v" if is_f64 else "raw, quality, null" if has_f64 else "raw, quality"
-    db.execute(f"insert into samples select ?, t_ns, {cast} from fresh", [signal])  # noqa: S608  # fixed text
-    db.unregister("fresh")
-    return len(t_ns)
+        t_ns, quality, raw = t_ns[order], quality[order], raw[order]
+    return t_ns, raw, quality
 
 
 def _copy(
-    db: duckdb.DuckDBPyConnection, path: Path, due: Due, sets: dict[bytes, SignalSet]
-) -> None:
-    # Identifiers are `[A-Za-z0-9_-]`, hashes hexadecimal: nothing here can end a literal.
+    db: duckdb.DuckDBPyConnection, joined: _Joined, path: Path, due: Due,
+    sets: dict[bytes, SignalSet], has_f64: bool,
+) -> None:  # fmt: skip
+    """One scan of the joined files, which are mapped and not read into memory."""
+    raw = _mapped(joined.raw, np.int64)
+    db.register("joined", {
+        "s": _mapped(joined.number, np.uint16), "t_ns": _mapped(joined.t_ns, np.int64), "raw": raw,
+        "quality": _mapped(joined.quality, np.uint8), "f": raw.view(np.float64),
+    })  # fmt: skip
+    # Identifiers and names of signals are `[A-Za-z0-9_-]`, hashes hexadecimal: nothing here can
+    # end a literal.
+    names = ",".join(f"'{name}'" for name in joined.names) or "''"
+    floats = ",".join("true" if one else "false" for one in joined.is_f64) or "false"
+    f64 = f", case when [{floats}][s] then f end as f64" if has_f64 else ""
     hashes = ",".join(sorted(sha256.hex() for sha256 in sets))
     db.execute(
-        f"copy (select * from samples) to '{path}' (format parquet, compression zstd, "  # noqa: S608  # see above
+        f"copy (select [{names}][s] as signal, t_ns, raw, quality{f64} from joined) to '{path}' "  # noqa: S608  # see above
+        f"(format parquet, compression zstd, "
         f"row_group_size {ROW_GROUP_ROWS}, kv_metadata {{tail: '{due.tail}', "
         f"flight: '{due.flight}', signal_set_sha256: '{hashes}', "
         f"closure_revision: '{due.revision}'}})"
     )
+    db.unregister("joined")
+
+
+def _mapped(path: Path, kind: type[np.generic]) -> npt.NDArray[Any]:
+    """A file as an array; an empty file cannot be mapped."""
+    if not path.stat().st_size:
+        return np.zeros(0, kind)
+    return np.memmap(path, kind, "r")
 
 
 def _publish(aside: Path, path: Path) -> None:
