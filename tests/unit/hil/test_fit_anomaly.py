@@ -2,7 +2,7 @@
 
 tests/golden/engine_anomaly_rows.npz holds one-second means of steady cruise, [row, engine, input], of
 two flights of the plant that the model was not trained on: `healthy` is full:205, `worn` is
-full:204 with 3 points of compressor efficiency lost on engine 2.
+full:204 with 3 percent of compressor efficiency lost on engine 2 (make_engine_anomaly_rows.py).
 """
 
 from __future__ import annotations
