@@ -109,9 +109,10 @@ async def _worker(paths: Paths, config: GroundConfig, kinds: Mapping[str, Kind])
         Blobs(paths.blobs), paths.state, kinds, clock, stop,
     )  # fmt: skip
     clients: list[Client] = []
+    password = control.password("worker")
 
     async def join() -> JobQueue:
-        clients.append(await connect(config, "worker", control.password("worker"), patient=True))
+        clients.append(await connect(config, "worker", password, patient=True))
         deliveries = settings.attempts_max + SPARE_DELIVERIES
         return JobQueue(clients[0], config.operator, settings.ack_wait_s, deliveries)
 

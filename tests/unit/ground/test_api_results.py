@@ -21,10 +21,13 @@ from ground.ingest.closing import Closing
 from ground.ingest.ledger import Ledger
 from ground.ingest.segments import SegmentReader, Segments
 from ground.jobs.due import DueFlights
+from ground.jobs.handlers import Context
 from ground.jobs.job import Job
 from ground.lake.flights import FlightFiles
+from ground.reconcile.job import reconcile_flight
 from ground.reconcile.result import Reconciliation, encode_result
 from shared.clock import ManualClock
+from shared.errors import Rejected
 from shared.identity import Signer
 from tests.unit.ground.reconcile.made import Office, engine, result
 from tests.unit.ground.stores import arrivals
@@ -207,6 +210,35 @@ def test_jobs_are_shown_with_why_they_failed(ground: Ground, client: TestClient)
     assert item == ask(client, "GET", f"/v1/jobs/{job.id}")
     assert (item["error"], item["payload"]) == ("no such engine", {"x": 1})
     assert 'tailtwin_jobs{kind="what_if",state="failed"} 1' in client.get("/metrics").text
+
+
+# -- the handler itself
+
+
+def test_the_handler_answers_for_flights_that_say_little_complete_or_abandoned(
+    ground: Ground,
+) -> None:
+    tail, said = ground.tail, list[str]()
+    context = Context(ground.paths, load_config(ground.paths), "j")
+    ground.put(tail.signal_set(), tail.block("engine", 0, 30), tail.manifest())
+    ground.work()
+    payload = {"tail": TAIL, "flight": FLIGHT, "revision": 1}
+    made = reconcile_flight(context, payload, lambda _share, text: said.append(text))
+    assert (made.flight, made.closure_revision, made.closure_state) == (FLIGHT, 1, "complete")
+    assert {one.verdict.kind for one in made.engines} == {"not_enough_data"}
+    assert {one.kind for one in made.inputs} >= {"closure", "manifest", "flight_file", "code"}
+    assert said == ["reading records", "reconciling"]
+    ground.now_ns = ground.clock.wall_ns()
+    ground.conclude(made)
+    assert ground.cases.listed() == []
+    with ground.engine.begin() as db:  # as if its epoch had died before the manifest came
+        db.exec_driver_sql("update closures set state = 'abandoned'")
+        db.exec_driver_sql("delete from manifests")
+    left = reconcile_flight(context, payload, lambda _share, _text: None)
+    assert {one.code for one in left.findings} >= {"esn_unknown"} and left.engines == ()
+    for wrong, why in (({"revision": 2}, "of revision 1 now"), ({"flight": "NONE"}, "no such")):
+        with pytest.raises(Rejected, match=why):
+            reconcile_flight(context, payload | wrong, lambda _share, _text: None)
 
 
 # -- the command line

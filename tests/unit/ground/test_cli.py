@@ -130,6 +130,8 @@ def test_a_wrong_tail_file_or_key_is_refused_by_name(
         ("port = 8080", 'port = "8080"', "port"),
         ("[http]", "[ingest]\nbatch_records_max = 0\n[http]", "batch_records_max"),
         ("[http]", "[ingest]\nspeed = 1\n[http]", "speed"),
+        ("[http]", "[worker]\ncount = 0\n[http]", "worker.count"),
+        ("[http]", "[worker]\nack_wait_s = 0.5\n[http]", "worker.ack_wait_s"),
         ("[nats]", "[nats", "ground.toml"),
     ],
 )
@@ -147,7 +149,7 @@ def test_a_wrong_setting_is_refused_by_file_and_key(
 @pytest.mark.parametrize(
     "command",
     [["up"], ["ingest"], ["api"], ["worker"], ["flights"], ["closure", "F"],
-     ["offer", "--tail", "T", "--target", "x"]],
+     ["offer", "--tail", "T", "--target", "x"], ["jobs"], ["cases"], ["reconcile", "F"]],
 )  # fmt: skip
 def test_a_folder_that_is_no_ground_is_said_without_a_trace(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], command: list[str]
