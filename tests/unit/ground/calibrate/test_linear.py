@@ -65,12 +65,12 @@ def test_thermal_network_gets_the_numbers_of_its_parent() -> None:
     def network(capacity: float, inside: float, outside: float) -> ThermalRc:
         return ThermalRc(
             nodes=(
-                ThermalNode(name="core", capacity=Parameter(value=capacity, unit="J/K", source="test"), initial=20.0),
-                ThermalNode(name="case", capacity=Parameter(value=900.0, unit="J/K", source="test"), initial=20.0),
+                ThermalNode(name="core", capacity=Parameter(value=capacity, unit="J/K", source="t"), initial=20.0),
+                ThermalNode(name="case", capacity=Parameter(value=900.0, unit="J/K", source="t"), initial=20.0),
             ),
             links=(
-                ThermalLink(between=("core", "case"), resistance=Parameter(value=inside, unit="K/W", source="test")),
-                ThermalLink(between=("case", "air"), resistance=Parameter(value=outside, unit="K/W", source="test")),
+                ThermalLink(between=("core", "case"), resistance=Parameter(value=inside, unit="K/W", source="t")),
+                ThermalLink(between=("case", "air"), resistance=Parameter(value=outside, unit="K/W", source="t")),
             ),
             sources=(HeatSource(input="power", node="core"),), boundaries=("air",),
             outputs={"core_t": "core", "case_t": "case"},
