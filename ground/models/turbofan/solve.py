@@ -3,6 +3,10 @@
 In: an engine type, points as arrays, health. Out: a Solution of the same length. Always holds:
 bad points get NaN and a reason and disturb no other; iterations are bounded; memory is bounded by
 CHUNK points at a time; the answer for a point does not depend on the others or on their order.
+
+Against pyCycle with its equilibrium chemistry every quantity is within 0.03 % over the reference
+points (largest: airflow 0.026, thrust 0.022, fuel flow 0.020, EGT 0.019 %; rms 0.025 and less);
+docs/models.md has the table and tests/unit/ground/models/test_turbofan_pycycle.py holds it to that.
 """
 
 from __future__ import annotations
