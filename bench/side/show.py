@@ -29,7 +29,10 @@ def table(report: dict[str, Any]) -> None:
 
 def _plain(values: dict[str, Any], indent: str) -> None:
     for name, value in values.items():
-        if isinstance(value, dict):
+        if isinstance(value, dict) and all(isinstance(v, int | float) for v in value.values()):
+            text = ", ".join(f"{k.replace('_', ' ')} {v:,.4g}" for k, v in value.items())
+            print(f"{indent}{name.replace('_', ' '):32}{text}")
+        elif isinstance(value, dict):
             print(f"{indent}{name}")
             _plain(value, indent + "  ")
         else:
