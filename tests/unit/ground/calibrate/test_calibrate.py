@@ -12,6 +12,7 @@ import pytest
 
 from ground.calibrate import calibrate as module
 from ground.calibrate import flown as reading
+from ground.calibrate import job
 from ground.calibrate.calibrate import Calibrated, Flown, calibrate, usable
 from ground.calibrate.flown import read_flown
 from ground.calibrate.job import Order, declared, published, write_request
@@ -19,14 +20,16 @@ from ground.calibrate.passoff import INPUTS
 from ground.calibrate.recipe import load_recipe
 from ground.calibrate.table import Draws
 from ground.calibrate.type_rom import reduce_type
-from ground.models.baseline import Baseline, nominal
+from ground.config import GroundConfig, HttpConfig, NatsConfig, Paths
+from ground.jobs.handlers import Context
+from ground.models.baseline import nominal
 from ground.models.turbofan.engine import load_engine_type
 from ground.reconcile.flight import FlightInputs
 from shared.bundle import Bundle, unpack
 from shared.bundlefile import pack_declared, pretty
 from shared.errors import Rejected
 from shared.profile import ModelBounds
-from shared.request import FILE, load_request, summary
+from shared.request import FILE, SigningRequest, load_request, summary
 from shared.signals import load_signal_set
 from signing.__main__ import main as sign
 from tests.unit.ground.calibrate.flights import profile, shown
@@ -286,10 +289,27 @@ def test_same_flights_and_baselines_give_the_same_candidate(
     )
     one, two = (calibrate(wide, ENGINE, BASELINES, flown(1, 8), 2, draws=small) for _ in range(2))
     assert one.bundle == two.bundle
-    other = replace_baseline(BASELINES)
-    three = calibrate(wide, ENGINE, other, flown(1, 8), 2, draws=small)
-    assert three.bundle.behaviour != one.bundle.behaviour  # it follows the approved baseline
 
 
-def replace_baseline(known: dict[str, Baseline]) -> dict[str, Baseline]:
-    return {esn: msgspec.structs.replace(x, health={"hpc_eff": -0.01}) for esn, x in known.items()}
+def test_job_takes_an_order_as_json_and_refuses_what_it_does_not_know(
+    before: Bundle, made: Calibrated, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def make_request(
+        _paths: Paths, order: Order, out: Path, now_ns: int, _say: object
+    ) -> SigningRequest:
+        return write_request(order, made, [], out, now_ns)
+
+    monkeypatch.setattr(job, "make_request", make_request)
+    config = GroundConfig(
+        operator="OPX", nats=NatsConfig(port=1, mqtt_port=2), http=HttpConfig(port=3)
+    )
+    context = Context(Paths(tmp_path), config, "j1")
+    payload = {"tail": "T1", "before": msgspec.to_builtins(before), "release": 2, "by": "ab"}
+    for _ in range(2):  # a second try of the same job finds the folder of the first
+        answer = job.calibrate(context, payload, lambda _share, _text: None)
+    assert answer["request"]["release"] == 2
+    load_request(Path(answer["folder"]))
+    wrong: list[dict[str, object]] = [{"colour": "red"}, {"before": {}}, {"release": "two"}]
+    for change in wrong:
+        with pytest.raises(Rejected):
+            job.calibrate(context, {**payload, **change}, lambda _share, _text: None)
