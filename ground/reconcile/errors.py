@@ -66,7 +66,7 @@ class EngineRows:
     columns: Mapping[str, Float64]
     full: Mapping[str, Float64]
     steady: Bools
-    """Rows in stable windows in which everything is there."""
+    """Steady rows in which every reading and every prediction is there."""
 
     def deviation(self, output: str) -> Float64:
         """Sensor minus baseline, [n]."""

@@ -16,22 +16,19 @@ import numpy.typing as npt
 
 from ground.models.baseline import Baseline
 from ground.reconcile.errors import NORMAL_95, EngineRows
+from ground.reconcile.explain import explain, joint_of, least_loss
 from ground.reconcile.fidelity import FULL_SCALE, INPUTS, OUTPUTS, Fidelity
 from ground.reconcile.health import (
-    CAUSES,
     PARAMETERS,
-    PRIOR,
     SENSITIVITY_SIGMA,
     Observed,
-    directions,
-    joint_estimate,
     model_error,
     white_noise,
 )
-from ground.reconcile.onset import Evidence, again, focused, search
-from ground.reconcile.result import EngineResult, Finding, Parameter, Verdict
+from ground.reconcile.onset import Evidence
+from ground.reconcile.result import EngineResult, Finding, Verdict
 from ground.reconcile.rows import Binding, Rows
-from ground.reconcile.verdict import THRESHOLD, hypotheses_of, not_enough, verdict_of
+from ground.reconcile.verdict import hypotheses_of, not_enough, verdict_of
 from ground.reconcile.windows import STEADY, Windows, steady_rows, windows_of
 from shared.behaviour.formulas import corrected_speed, theta
 from shared.bundle import Steady
@@ -39,6 +36,7 @@ from shared.phases import AIRBORNE
 
 Float64 = npt.NDArray[np.float64]
 Int64 = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
 RUNNING_N1 = 15.0  # %; below ground idle (21 % here) and above windmilling on the ground
 POWER_MIN = 70.0
 """Corrected N1 (%) of readings that a verdict rests on: climb and cruise, as in trend monitoring. Near
@@ -47,8 +45,6 @@ idle a small error of fuel flow or a lag is a large share of it: the plant's hea
 AIRBORNE_MACH = 0.25  # what counts as airborne while no phase is known; assumption
 WINDOWS_MIN, ROWS_MIN = 4, 60
 """Of a verdict: a minute of steady flight; assumption."""
-SECANT_PASSES = 2
-PLAUSIBLE = 0.2  # share of the best score that a cause may lack and still be followed; assumption
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,6 +74,65 @@ def judge(
 ) -> Judged:
     """Judge one engine. steady: of the bundle that flew."""
     name = f"engine {binding.position} (ESN {baseline.esn})"
+    found = _compare(rows, binding, baseline, fidelity, steady)
+    windows, why = found.windows, found.why
+    findings = _findings(name, baseline.esn, why, found.running, found.calm)
+    counted = EngineResult(
+        position=binding.position, esn=baseline.esn, baseline=baseline.sha256,
+        baseline_event=baseline.event, rows=len(rows), good=rows.counts(binding),
+        running=int((why == "ok").sum()), steady=int(windows.rows.sum()), windows=len(windows),
+        verdict=_too_little(name, why, found.calm, windows),
+    )  # fmt: skip
+    if len(windows) < WINDOWS_MIN or windows.rows.sum() < ROWS_MIN:
+        text = f"{int(windows.rows.sum())} s of stable flight in {len(windows)} windows, "
+        text += f"{ROWS_MIN} s in {WINDOWS_MIN} are needed"
+        findings.append(Finding(code="too_few_windows", esn=baseline.esn, text=f"{name}: {text}"))
+        return Judged(counted, tuple(findings), found.engine)
+    return _explained(name, found, counted, findings, baseline, fidelity)
+
+
+def _explained(
+    name: str, found: _Compared, counted: EngineResult, findings: list[Finding],
+    baseline: Baseline, fidelity: Fidelity,
+) -> Judged:  # fmt: skip
+    columns, windows = found.engine.columns, found.windows
+    used = windows.label >= 0
+    level = {x: float(np.median((columns[x] + FULL_SCALE[x])[used])) for x in OUTPUTS}
+    sigma = dict(baseline.smoothed_rms) or dict(baseline.sigma)
+    observed = _observed(found, model_error(sigma, level))
+    points = {x: windows.mean(columns[x]) for x in INPUTS}
+    slope = np.nan_to_num(fidelity.sensitivities(points, {}, PARAMETERS))
+    causes, direction = explain(observed, slope, points, fidelity)
+    verdict = verdict_of(name, observed, causes, level, least_loss(observed, direction))
+    result = msgspec.structs.replace(
+        counted, verdict=verdict, hypotheses=hypotheses_of(observed, causes),
+        parameters=joint_of(observed, causes[0], slope, points, fidelity),
+    )  # fmt: skip
+    if verdict.kind == "unexplained":
+        findings.append(Finding(code="no_single_cause", esn=baseline.esn, text=verdict.text))
+    if verdict.not_separable:
+        findings.append(Finding(code="ambiguous", esn=baseline.esn, text=verdict.text))
+    own = {x: float(observed.model[i] * level[x]) for i, x in enumerate(OUTPUTS)}
+    health = _health(observed, direction, causes[0], verdict)
+    return Judged(result, tuple(findings), found.engine, health, own)
+
+
+@dataclass(frozen=True, eq=False)
+class _Compared:
+    """An engine's rows beside its baseline. z: ln(measured / baseline), EGT in K, [n, 3]."""
+
+    engine: EngineRows
+    windows: Windows
+    z: Float64
+    n1c: Float64
+    why: npt.NDArray[np.str_]
+    running: Bools
+    calm: Bools
+
+
+def _compare(
+    rows: Rows, binding: Binding, baseline: Baseline, fidelity: Fidelity, steady: Steady
+) -> _Compared:
     columns = rows.of(binding)
     running = columns["n1"] >= RUNNING_N1
     full, why = _predict(columns, running, fidelity)
@@ -89,95 +144,15 @@ def judge(
     spoken = calm & np.isfinite(z).all(axis=1)
     n1c = corrected_speed(columns["n1"], theta(columns["tat"]))
     low, high = baseline.n1c
-    used = spoken & (n1c >= max(low, POWER_MIN)) & (n1c <= high)
-    windows = windows_of(used)
+    windows = windows_of(spoken & (n1c >= max(low, POWER_MIN)) & (n1c <= high))
     engine = EngineRows(
         binding.position, baseline.esn, rows.t_ns, rows.phase, columns, full, spoken
     )
-    findings = _findings(name, baseline.esn, why, running, calm)
-    counted = EngineResult(
-        position=binding.position, esn=baseline.esn, baseline=baseline.sha256,
-        baseline_event=baseline.event, rows=len(rows), good=rows.counts(binding),
-        running=int((why == "ok").sum()), steady=int(windows.rows.sum()), windows=len(windows),
-        verdict=_too_little(name, why, calm, windows),
-    )  # fmt: skip
-    if len(windows) < WINDOWS_MIN or windows.rows.sum() < ROWS_MIN:
-        text = f"{int(windows.rows.sum())} s of stable flight in {len(windows)} windows, "
-        text += f"{ROWS_MIN} s in {WINDOWS_MIN} are needed"
-        findings.append(Finding(code="too_few_windows", esn=baseline.esn, text=f"{name}: {text}"))
-        return Judged(counted, tuple(findings), engine)
-    level = {x: float(np.median(_positive(columns[x] + FULL_SCALE[x])[used])) for x in OUTPUTS}
-    sigma = dict(baseline.smoothed_rms) or dict(baseline.sigma)
-    observed = _observed(rows.t_ns, z, windows, columns, full, model_error(sigma, level))
-    points = {x: windows.mean(columns[x]) for x in INPUTS}
-    slope = np.nan_to_num(fidelity.sensitivities(points, {}, PARAMETERS))
-    found, direction = explain(observed, slope, points, fidelity)
-    verdict = verdict_of(name, observed, found, level, least_loss(observed, direction))
-    result = msgspec.structs.replace(
-        counted, verdict=verdict, hypotheses=hypotheses_of(observed, found),
-        parameters=_joint(observed, found[0], slope, points, fidelity),
-    )  # fmt: skip
-    if verdict.kind == "unexplained":
-        findings.append(Finding(code="no_single_cause", esn=baseline.esn, text=verdict.text))
-    if verdict.not_separable:
-        findings.append(Finding(code="ambiguous", esn=baseline.esn, text=verdict.text))
-    own = {x: float(observed.model[i] * level[x]) for i, x in enumerate(OUTPUTS)}
-    return Judged(
-        result, tuple(findings), engine, _health(observed, direction, found[0], verdict), own
-    )
-
-
-def explain(
-    observed: Observed, slope: Float64, points: Mapping[str, Float64], fidelity: Fidelity
-) -> tuple[list[Evidence], Float64]:
-    """Evidence of every cause, most probable first, and the direction of each, [k, 3, causes].
-    slope: sensitivities at no change, [k, 3, PARAMETERS].
-
-    Gauss-Newton in its secant form: the direction of a plausible cause is taken from no change
-    to the change it explains, until that stands still.
-    """
-    direction = directions(slope, observed.level)
-    found = search(observed, direction)
-    for _ in range(SECANT_PASSES):
-        plausible = _plausible(found)
-        for evidence in plausible:
-            _bend(observed, direction, evidence, points, fidelity)
-        found = again(observed, direction, found, plausible, found[0].shapes)
-    plausible = _plausible(found)
-    if plausible:
-        j = CAUSES.index(found[0].cause)
-        shapes = focused(observed, direction[:, :, j], found[0])
-        found = again(observed, direction, found, plausible, shapes)
-    return found, direction
-
-
-def _plausible(found: list[Evidence]) -> list[Evidence]:
-    return [e for e in found if e.score > max((1 - PLAUSIBLE) * found[0].score, 0.0)]
-
-
-def _bend(
-    observed: Observed, direction: Float64, evidence: Evidence, points: Mapping[str, Float64],
-    fidelity: Fidelity,
-) -> None:  # fmt: skip
-    """Take the direction of a cause as the secant to the change it explains."""
-    if evidence.cause.bias_of:
-        return
-    change = np.full(len(observed), evidence.amount)
-    bent = fidelity.response(points, {evidence.cause.name: change}) / evidence.amount
-    fine = np.isfinite(bent).all(axis=1)
-    direction[fine, :, CAUSES.index(evidence.cause)] = bent[fine]
-
-
-def least_loss(observed: Observed, direction: Float64) -> float:
-    """Standing loss of HPC efficiency whose evidence would reach the threshold, fraction."""
-    u = direction[:, :, PARAMETERS.index("hpc_eff")]
-    push = float(np.einsum("ko,okl,lo->", u, observed.weight, u))
-    occam = 0.5 * np.log1p(push * PRIOR["hpc_eff"] ** 2)
-    return float(np.sqrt(2 * (THRESHOLD + occam) / max(push, 1e-9)))
+    return _Compared(engine, windows, z, n1c, why, running, calm)
 
 
 def _predict(
-    columns: Mapping[str, Float64], running: npt.NDArray[np.bool_], fidelity: Fidelity
+    columns: Mapping[str, Float64], running: Bools, fidelity: Fidelity
 ) -> tuple[dict[str, Float64], npt.NDArray[np.str_]]:
     """Predictions on all rows; `why` is empty where the engine does not run."""
     n = len(running)
@@ -191,9 +166,9 @@ def _predict(
     return full, why
 
 
-def _airborne(rows: Rows, mach: Float64) -> npt.NDArray[np.bool_]:
+def _airborne(rows: Rows, mach: Float64) -> Bools:
     known = np.isin(rows.phase, [str(x) for x in AIRBORNE])
-    found: npt.NDArray[np.bool_] = known | ((rows.phase == "unknown") & (mach >= AIRBORNE_MACH))
+    found: Bools = known | ((rows.phase == "unknown") & (mach >= AIRBORNE_MACH))
     return found
 
 
@@ -202,8 +177,8 @@ def _positive(values: Float64) -> Float64:
 
 
 def _findings(
-    name: str, esn: str, why: npt.NDArray[np.str_], running: npt.NDArray[np.bool_],
-    calm: npt.NDArray[np.bool_],
+    name: str, esn: str, why: npt.NDArray[np.str_], running: Bools,
+    calm: Bools,
 ) -> list[Finding]:  # fmt: skip
     found = []
     texts = {
@@ -221,9 +196,7 @@ def _findings(
     return found
 
 
-def _too_little(
-    name: str, why: npt.NDArray[np.str_], calm: npt.NDArray[np.bool_], windows: Windows
-) -> Verdict:
+def _too_little(name: str, why: npt.NDArray[np.str_], calm: Bools, windows: Windows) -> Verdict:
     lost = int((calm & ((why == "out_of_range") | (why == "not_converged"))).sum())
     if lost >= 0.5 * calm.sum() and lost >= ROWS_MIN:
         return not_enough(
@@ -237,10 +210,8 @@ def _too_little(
     )  # fmt: skip
 
 
-def _observed(
-    t_ns: Int64, z: Float64, windows: Windows, columns: Mapping[str, Float64],
-    full: Mapping[str, Float64], model: Float64,
-) -> Observed:  # fmt: skip
+def _observed(found: _Compared, model: Float64) -> Observed:
+    windows, t_ns, full = found.windows, found.engine.t_ns, found.engine.full
     label = windows.label
     ends = np.flatnonzero(np.diff(np.concatenate(([-1], label, [-1]))))
     bounds = [(low, high) for low, high in pairwise(ends.tolist()) if label[low] >= 0]
@@ -248,40 +219,14 @@ def _observed(
     absolute = [np.log(_positive(full[x] + FULL_SCALE[x])) for x in OUTPUTS]
     rate = [[float((y[high - 1] - y[low]) / max(high - 1 - low, 1)) for y in absolute]
             for low, high in bounds]  # fmt: skip
-    n1c = corrected_speed(columns["n1"], theta(columns["tat"]))
+    mach = found.engine.columns["mach"]
     return Observed(
         start_ns=np.array([t_ns[low] - half for low, _ in bounds]),
         stop_ns=np.array([t_ns[high - 1] + half for _, high in bounds]),
-        rows=windows.rows, z=np.stack([windows.mean(z[:, i]) for i in range(3)], axis=1),
-        rate=np.array(rate), white=white_noise(z, label), model=model,
-        condition=np.stack([windows.mean(n1c), windows.mean(columns["mach"])], axis=1),
+        rows=windows.rows, z=np.stack([windows.mean(found.z[:, i]) for i in range(3)], axis=1),
+        rate=np.array(rate), white=white_noise(found.z, label), model=model,
+        condition=np.stack([windows.mean(found.n1c), windows.mean(mach)], axis=1),
         level=np.stack([windows.mean(full[x] + FULL_SCALE[x]) for x in OUTPUTS], axis=1),
-    )  # fmt: skip
-
-
-def _joint(
-    observed: Observed, best: Evidence, slope: Float64, points: Mapping[str, Float64],
-    fidelity: Fidelity,
-) -> tuple[Parameter, ...]:  # fmt: skip
-    """All parameters at once, at the end of the flight: from windows after the change, if any."""
-    used = np.ones(len(observed), np.bool_)
-    if best.score >= THRESHOLD and best.standing < 0.5:
-        zero = observed.start_ns[0]
-        share = best.shapes.over((observed.start_ns - zero) / 1e9, (observed.stop_ns - zero) / 1e9)
-        late = share[:, best.best] >= 0.9 * share[-1, best.best]
-        used = late if late.any() else used
-
-    def change(x: Float64) -> dict[str, Float64]:
-        return {name: np.full(len(observed), v) for name, v in zip(PARAMETERS, x, strict=True)}
-
-    joint = joint_estimate(
-        observed, used, slope, lambda x: np.nan_to_num(fidelity.response(points, change(x)))
-    )
-    sigma = np.sqrt(np.diag(joint.covariance))
-    return tuple(
-        Parameter(name=name, estimate=100 * float(joint.estimate[i]),
-                  estimate_95=100 * NORMAL_95 * float(sigma[i]), learned=float(joint.learned[i]))
-        for i, name in enumerate(PARAMETERS)
     )  # fmt: skip
 
 

@@ -172,7 +172,7 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
 
 class EngineResult(msgspec.Struct, frozen=True, kw_only=True):
     """One engine. rows: 1 Hz rows of the flight; good: of them, rows with a good sample, by
-    signal; steady: rows in stable windows where the model speaks; windows: of them."""
+    signal; steady: rows in the stable windows that the verdict rests on; windows: of them."""
 
     position: int
     esn: str
