@@ -13,6 +13,7 @@ import httpx
 
 from shared.errors import Unreachable
 
+SAID_CHARS_MAX = 1000  # of a refusal; a problem of ours is shorter
 _TIME = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(?:Z|\+00:00)\Z")
 
 
@@ -48,9 +49,11 @@ class GroundApi:
         """One answer; Unreachable when the ground does not give it."""
         try:
             answer = await self._client.get(path, params=query)
-            answer.raise_for_status()
         except httpx.HTTPError as error:
             raise Unreachable(str(error), path, "read the ground's log") from None
+        if answer.is_error:
+            said = f"{answer.status_code}: {answer.text[:SAID_CHARS_MAX]}"
+            raise Unreachable(said, path, "read the ground's log")
         found: dict[str, Any] = answer.json()
         return found
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import time
 from collections.abc import Callable
 from typing import Any
@@ -22,6 +23,7 @@ from shared.errors import Unreachable
 
 RECONCILE_S = 120.0  # wall; a demo flight takes a few seconds on an idle machine
 POLL_S = 0.5
+ENDED = re.compile(r" is (failed|dead)\b")  # what the ground says of a job that it will not do
 
 
 async def turn_around(rig: Rig, api: GroundApi, note: Callable[[str], None]) -> None:
@@ -47,8 +49,8 @@ async def reconciliation(
             answer = await api.flight(flight, "reconciliation")
             found: dict[str, Any] = answer["reconciliation"]
             return found
-        except Unreachable:
-            if time.monotonic() > deadline_s:
+        except Unreachable as error:
+            if time.monotonic() > deadline_s or ENDED.search(error.what):
                 raise
         await asyncio.sleep(POLL_S)
 
