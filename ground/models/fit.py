@@ -26,7 +26,7 @@ from shared.behaviour.model import run
 from shared.errors import Rejected, TailTwinError
 from shared.files import write_durably
 
-CALLS_MAX = 40
+CALLS_MAX = 25
 FIT_SEED, JUDGE_SEED = 1, 2
 
 

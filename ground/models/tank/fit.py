@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 
+import msgspec
 import numpy as np
 
 from ground.models.fit import Runs, fit_and_judge, held
@@ -15,15 +16,16 @@ from ground.models.tank.parent import TankModel
 from ground.models.tank.tank import Tank, load_tank
 from shared.behaviour.declaration import Declaration
 
-FREE = ("k", "lift", "n", "G_surface", "G_mix", "G_turn", "C_warm")
+FREE = ("k", "lift", "n", "G_gas", "R_gas", "G_surface", "G_mix", "G_turn", "C_warm")
 SCALE = {"pressure": 1.0, "liquid": 1.0, "surface": 0.05, "bulk": 0.05}
 """What counts as one when fitting: kPa, kg, K, K."""
 FITTED, HOURS, STEP_S = 16, 4.0, 30.0
 
 
 def drawn(tank: Tank, declared: Declaration, count: int, seed: int, hours: float = HOURS) -> Runs:
-    """`count` runs of the parent over the declared ranges, NaN once pressure or fill leaves them."""
+    """`count` runs of the parent, its vent kept shut, NaN once pressure or mass leaves the ranges."""
     rng = np.random.default_rng(seed)
+    shut = msgspec.structs.replace(tank, vent_open_kpa=900.0, vent_close_kpa=890.0)
     ports = {x.name: x for x in (*declared.inputs, *declared.outputs)}
     rows = int(hours * 3600 / STEP_S)
     low, high = ports["pressure"].valid
@@ -35,17 +37,18 @@ def drawn(tank: Tank, declared: Declaration, count: int, seed: int, hours: float
     starts, wanted = [], []
     for i in range(count):
         kpa, fill = rng.uniform(low + 20, high - 60), rng.uniform(0.35, 0.92)
-        model = TankModel(tank, kpa, fill, STEP_S)
+        model = TankModel(shut, kpa, fill, STEP_S)
         given = {k: v[:, i] for k, v in inputs.items()}
         still = {"pressurant": np.zeros(rows), "ambient": np.full(rows, 101.325)}
         found = model.evaluate({**given, **still})
         liquid = ports["liquid"].valid
-        inside = (found["pressure"] >= low) & (found["pressure"] < min(high, tank.vent_open_kpa))
+        inside = (found["pressure"] >= low) & (found["pressure"] <= high)
         inside &= (found["liquid"] >= liquid[0]) & (found["liquid"] <= liquid[1])
         speaks = np.arange(rows) < (rows if inside.all() else int(np.argmin(inside)))
-        starts.append([found[x][0] for x in ("pressure", "surface", "bulk", "liquid")])
+        first = [found[x][0] for x in ("pressure", "surface", "bulk", "liquid")]
+        starts.append([*first, model.start.vapour_kg])
         wanted.append({x.name: np.where(speaks, found[x.name], np.nan) for x in declared.outputs})
-    names = ("pressure", "surface", "bulk", "liquid")
+    names = ("pressure", "surface", "bulk", "liquid", "vapour")
     return Runs(
         dict(zip(names, np.array(starts).T, strict=True)),
         inputs,
