@@ -50,7 +50,8 @@ class Margin(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class EngineAnswer(msgspec.Struct, frozen=True, kw_only=True):
-    """One engine. series: by case (`baseline`, `changed`), then by quantity."""
+    """One engine. points: that were solved, one each `every_s`; every figure is over all of them.
+    series: by case (`baseline`, `changed`), then by quantity, one point each `shown_every_s`."""
 
     position: int
     esn: str
@@ -58,6 +59,7 @@ class EngineAnswer(msgspec.Struct, frozen=True, kw_only=True):
     baseline_source: str
     points: int
     every_s: int
+    shown_every_s: int = 0
     t_ns: tuple[int, ...]
     phase: tuple[str, ...]
     series: dict[str, dict[str, tuple[float | None, ...]]]

@@ -29,6 +29,7 @@ LEVEL_PHASES = ("cruise", "")
 SEARCH_STEPS, THRUST_TOLERANCE = 8, 1e-3
 N1_RANGE = (30.0, 112.0)
 REFUSED_MAX = 50
+SHOWN_MAX = 2_000  # points of a series
 
 
 class Case:
@@ -55,11 +56,13 @@ def compare(
         after = _case(engine, baseline, conditions, wear)
     cases = {"baseline": before, "changed": after}
     both = (before.why == "ok") & (after.why == "ok")
+    thin = slice(None, None, max(1, -(-len(phase) // SHOWN_MAX)))
     return EngineAnswer(
         position=position, esn=baseline.esn, baseline_sha256=baseline.sha256,
         baseline_source=baseline.event or baseline.source, points=len(phase), every_s=every_s,
-        t_ns=tuple(t_ns.tolist()), phase=tuple(phase.tolist()) if len(t_ns) else (),
-        series={name: {k: _nullable(v) for k, v in case.values.items()}
+        shown_every_s=every_s * thin.step, t_ns=tuple(t_ns[thin].tolist()),
+        phase=tuple(phase[thin].tolist()) if len(t_ns) else (),
+        series={name: {k: _nullable(v[thin]) for k, v in case.values.items()}
                 for name, case in cases.items()},
         changes=tuple(_changes(before, after, both, phase)),
         margins=tuple(m for name, case in cases.items()
@@ -183,7 +186,7 @@ def _margin(
 
 
 def _refused(name: str, case: Case, t_ns: npt.NDArray[np.int64]) -> list[Refused]:
-    """Runs of points with one reason; beyond REFUSED_MAX the rest in one."""
+    """Runs of points with one reason; beyond REFUSED_MAX one for all further ones of a reason."""
     runs, at = [], 0
     for reason, group in groupby(case.why.tolist()):
         n = len(list(group))
@@ -192,10 +195,11 @@ def _refused(name: str, case: Case, t_ns: npt.NDArray[np.int64]) -> list[Refused
             runs.append(Refused(case=name, reason=reason, points=n, start_ns=start, end_ns=end))
         at += n
     if len(runs) > REFUSED_MAX:
-        rest = runs[REFUSED_MAX - 1 :]
-        runs = runs[: REFUSED_MAX - 1]
-        runs.append(Refused(case=name, reason="further", points=sum(r.points for r in rest),
-                            start_ns=rest[0].start_ns, end_ns=rest[-1].end_ns))  # fmt: skip
+        rest, runs = runs[REFUSED_MAX:], runs[:REFUSED_MAX]
+        for reason in dict.fromkeys(run.reason for run in rest):
+            same = [run for run in rest if run.reason == reason]
+            runs.append(Refused(case=name, reason=reason, points=sum(r.points for r in same),
+                                start_ns=same[0].start_ns, end_ns=same[-1].end_ns))  # fmt: skip
     return runs
 
 

@@ -22,7 +22,7 @@ SHOWN = ("egt", "ff", "thrust")
 REASONS = {
     "bad_input": "an input is missing or no number", "out_of_range": "outside the model's range",
     "not_converged": "the model found no answer", "not_level_flight": "drag answers level flight only",
-    "thrust_not_reached": "no N1 gives this thrust", "further": "further ones",
+    "thrust_not_reached": "no N1 gives this thrust",
 }  # fmt: skip
 
 
@@ -97,8 +97,11 @@ def _engine(engine: EngineAnswer) -> Iterator[Block]:
         yield Table(("Quantity", "Phase", "Points", "Baseline", "Changed", "Mean change", "Largest",
                      "Unit"), rows, "llrrrrrl", (0.15, 0.14, 0.1, 0.14, 0.14, 0.14, 0.12, 0.07))  # fmt: skip
     if engine.t_ns:
-        caption = f"Every {engine.every_s} s is solved. " if engine.every_s > 1 else ""
-        yield Paragraph(f"{caption}{engine.points:,} points.", small=True)
+        solved = f"every {engine.every_s} s" if engine.every_s > 1 else "every second"
+        shown = f"one in {engine.shown_every_s} s" if engine.shown_every_s > 1 else "all"
+        yield Paragraph(
+            f"{engine.points:,} points are solved, {solved}; {shown} drawn.", small=True
+        )
         yield from (Figure(_chart(engine, quantity)) for quantity in SHOWN)
     elif engine.sweep:
         yield Figure(_sweep(engine))

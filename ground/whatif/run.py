@@ -1,7 +1,7 @@
 """Run: a checked request to an answer.
 
 In: a `Request`, and where flights, baselines and engine types come from. Out: an `Answer`.
-Always holds: the same request over the same flight gives the same numbers; at most POINTS_MAX
+Always holds: the same request over the same flight gives the same numbers; at most SOLVED_MAX
 seconds of a flight are solved for an engine, evenly spaced.
 """
 
@@ -25,7 +25,9 @@ from ground.whatif.engine import compare, sweep
 from ground.whatif.request import Request
 from shared.errors import Rejected
 
-POINTS_MAX = 2_000
+SOLVED_MAX = {"n1": 40_000, "thrust": 10_000}
+"""Seconds of a flight that are solved for one engine, by what is held: 11 h of them, or every fourth
+second where N1 is looked for (which solves them some six times)."""
 ENGINES_MAX = 8
 RUNNING_N1_MIN = 10.0  # %; below it an engine stands or is being started (assumption)
 Progress = Callable[[float, str], None]
@@ -103,7 +105,7 @@ def _of_engine(
     if not len(running):
         raise Rejected(f"no good sample of engine {position} running", request.flight,
                        "see its closure")  # fmt: skip
-    every = -(-len(running) // POINTS_MAX)
+    every = -(-len(running) // SOLVED_MAX[request.hold])
     taken = running[::every]
     return compare(
         engine, baseline, {name: value[taken] for name, value in columns.items()}, request.set,

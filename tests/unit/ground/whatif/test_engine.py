@@ -15,9 +15,10 @@ from ground.reconcile.rows import PhaseChange
 from ground.whatif.answer import Answer, encode_answer
 from ground.whatif.conditions import changed, of_point
 from ground.whatif.drag import drag_n
+from ground.whatif.engine import SHOWN_MAX
 from ground.whatif.paper import document
 from ground.whatif.request import Asked, check
-from ground.whatif.run import POINTS_MAX, Sources, run
+from ground.whatif.run import Sources, run
 from shared.errors import Rejected
 from shared.signals import load_signal_set
 
@@ -179,4 +180,15 @@ def test_an_answer_is_json_and_a_page_and_stays_small(flight: FlightInputs) -> N
     assert body["engines"][0]["series"]["changed"]["n1"]
     text = page(document(answer))
     assert "\u22122000 kg" in text and text.count("<svg") == 3 and "<script" not in text
-    assert POINTS_MAX * 2 * 5 * 12 < 1 << 20
+    assert SHOWN_MAX * 2 * 5 * 12 < 1 << 20
+
+
+def test_a_long_flight_is_thinned_for_drawing_and_not_for_figures(
+    flight: FlightInputs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = ask(flight, flight="F", set={"isa_dev": "+15 K"}).engines[0]
+    monkeypatch.setattr("ground.whatif.engine.SHOWN_MAX", 10)
+    thin = ask(flight, flight="F", set={"isa_dev": "+15 K"}).engines[0]
+    assert (len(thin.t_ns), thin.shown_every_s, thin.points) == (10, 4, SECONDS)
+    assert len(thin.series["changed"]["egt"]) == len(thin.phase) == 10
+    assert thin.changes == whole.changes and thin.margins == whole.margins
