@@ -29,8 +29,9 @@ def table(report: dict[str, Any]) -> None:
 
 def _plain(values: dict[str, Any], indent: str) -> None:
     for name, value in values.items():
-        if isinstance(value, dict) and all(isinstance(v, int | float) for v in value.values()):
-            text = ", ".join(f"{k.replace('_', ' ')} {v:,.4g}" for k, v in value.items())
+        if isinstance(value, dict) and "error" not in value and not _has_dict(value):
+            text = ", ".join(f"{k.replace('_', ' ')} {v if isinstance(v, str) else f'{v:,.4g}'}"
+                             for k, v in value.items())  # fmt: skip
             print(f"{indent}{name.replace('_', ' '):32}{text}")
         elif isinstance(value, dict):
             print(f"{indent}{name}")
@@ -38,6 +39,10 @@ def _plain(values: dict[str, Any], indent: str) -> None:
         else:
             text = f"{value:,.4g}" if isinstance(value, float) else str(value)
             print(f"{indent}{name.replace('_', ' '):44}{text:>14}")
+
+
+def _has_dict(values: dict[str, Any]) -> bool:
+    return any(isinstance(value, dict) for value in values.values())
 
 
 def _flight(one: dict[str, Any]) -> None:
