@@ -18,7 +18,7 @@ from ground.commands import report
 from ground.flightreport.gather import Stores, gather
 from ground.flightreport.stores import made_of
 from ground.jobs.blobs import Blobs
-from ground.reconcile import cases
+from ground.reconcile.evidence import take
 from ground.reconcile.result import encode_result
 from ground.reconcile.store import Reconciliations, add
 from ground.twins.control import Control
@@ -39,7 +39,7 @@ def stores(tmp_path: Path, store: Store, tail: Tail) -> Stores:
     name = blobs.put(body)
     with control.engine.begin() as db:
         stored = add(db, result, name, len(body), "job", 5)
-        cases.take(db, stored, result, 5)
+        take(db, stored, result, 5)
     return made_of(store.records, control, Reconciliations(control.engine, blobs), store.clock)
 
 
