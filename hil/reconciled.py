@@ -67,20 +67,24 @@ def _verdict(
     ok, detail = verdict["kind"] == kind, verdict["text"]
     lost = flight.meta["degradation"]
     if kind == "degrading" and lost is not None:
-        inside, words = _beside_truth(verdict, flight)
+        inside, words = _beside_truth(engine, flight)
         ok, detail = ok and inside, f"{detail}; {words}"
     return name, ok, detail
 
 
-def _beside_truth(verdict: dict[str, Any], flight: Flight) -> tuple[bool, str]:
-    """Whether cause, size and onset are the plant's within what the verdict claims."""
+def _beside_truth(engine: dict[str, Any], flight: Flight) -> tuple[bool, str]:
+    """Whether cause, size and onset are the plant's within what the ground claims. Causes that the
+    readings cannot tell apart are all named; the size is that of the plant's own."""
+    verdict = engine["verdict"]
     lost = flight.meta["degradation"]
     truth = -float(lost["percent"])
     cause = str(lost.get("parameter", "hpc_eff"))
     words = f"the plant's truth: {cause} {truth:+.2f} %"
-    if verdict["cause"] != cause or verdict["estimate"] is None:
+    tried = next((h for h in engine["hypotheses"] if h["name"] == cause), None)
+    named = cause in (verdict["cause"], *verdict["not_separable"])
+    if not named or tried is None or tried["estimate"] is None:
         return False, words
-    ok = abs(verdict["estimate"] - truth) <= verdict["estimate_95"]
+    ok = abs(tried["estimate"] - truth) <= tried["estimate_95"]
     onset, onset_ns = verdict["onset"], flight.meta["onset_ns"]
     if onset_ns is None or onset is None:
         return ok, words

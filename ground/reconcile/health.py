@@ -46,7 +46,9 @@ SIGN = dict.fromkeys(PARAMETERS, -1) | {"hpt_flow": 0, "lpt_flow": 0}
 """Wear lowers efficiencies and what compressors swallow; turbine nozzles erode or clog."""
 AMOUNT_MAX = 0.08  # of a change, 4 sigma; a greater one is no deterioration
 SENSITIVITY_SIGMA = 0.05
-"""Relative error of a sensitivity, per output: ours against pyCycle's (docs/reconciliation.md)."""
+"""Relative error of a sensitivity, per output: ours against pyCycle's (docs/reconciliation.md). It
+counts twice: as one error of all windows, and anew in each, for maps have kinks at other places than
+the engine has; without the second the shape of a large change over the flight decides its size."""
 MODEL_FLOOR = {"n2": 0.0005, "egt": 0.001, "ff": 0.002}
 """Least error of a baseline, relative: 0.05 % N2, 1 K EGT, 0.2 % fuel flow; assumption."""
 MODEL_SHARES = (0.4, 0.4, 0.2)
@@ -101,7 +103,8 @@ class Observed:
         for o in range(len(OUTPUTS)):
             lag = LAG_S * self.rate[:, o]
             found[o] = self.model[o] ** 2 * alike + np.outer(lag, lag)
-            found[o][np.diag_indices(len(self))] += self.white[o] ** 2 / self.rows
+            own = self.white[o] ** 2 / self.rows + (SENSITIVITY_SIGMA * self.z[:, o]) ** 2
+            found[o][np.diag_indices(len(self))] += own
         return found
 
     @cached_property
