@@ -31,7 +31,7 @@ class Stage(IntEnum):
 
 
 LONGEST_S: Final = {
-    Stage.PARKED: 120, Stage.START: 200, Stage.READY: 60, Stage.TAXI_OUT: 400, Stage.LINE_UP: 20,
+    Stage.PARKED: 900, Stage.START: 200, Stage.READY: 60, Stage.TAXI_OUT: 400, Stage.LINE_UP: 20,
     Stage.TAKEOFF: 120, Stage.CLIMB: 900, Stage.CRUISE: 1500, Stage.DESCENT: 1200,
     Stage.APPROACH: 600, Stage.FLARE: 40, Stage.ROLLOUT: 90, Stage.TAXI_IN: 400,
     Stage.PARK: 120, Stage.SHUT_DOWN: 1e9,
