@@ -5,7 +5,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check edge-image bench soak prove fit clean
+.PHONY: help demo test check edge-image bench soak prove fit deck clean
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -18,7 +18,7 @@ $(READY): requirements/all.txt pyproject.toml
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
-demo: $(READY) ## fly one flight, stand to lake, and a signed model back (under 5 minutes)
+demo: $(READY) ## fly a tail twice: stand to lake, explained, calibrated, a signed model back (5 minutes)
 	@$(BIN)/tailtwin-hil run hil/scenarios/demo.toml --out var/demo
 
 test: $(READY) ## every test, the end-to-end ones included
@@ -30,18 +30,20 @@ check: $(READY) ## ruff, mypy strict, import-linter
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 
-bench: $(READY) ## the edge beside its budget at 1,000 and 10,000 msg/s, alert latency, codecs (12 minutes)
+bench: $(READY) ## edge and ground beside their budgets, codecs, models, full fidelity (18 minutes)
 	@$(BIN)/python -m bench.codec
 	@$(BIN)/python -m bench.models --json var/bench/models.json
 	@$(BIN)/python -m bench.edge
+	@$(BIN)/python -m bench.ground
 
 soak: $(READY) ## an hour of flights through the same processes: nothing may grow
 	@$(BIN)/python -m bench.soak --hours 1
 
-prove: $(READY) ## 10,000 power cuts, 1,000 kills, every fuzzer, five healthy flights (an hour)
+prove: $(READY) ## 10,000 power cuts, 1,000 kills, every fuzzer, detection, five healthy flights (an hour)
 	@$(BIN)/python -m bench.powercut
 	@$(BIN)/python -m bench.kills
 	@$(BIN)/python -m bench.fuzz --seconds 10
+	@$(BIN)/python -m bench.detect --flights 200 --each 20 --json var/bench/detect.json
 	@for seed in 31 32 33 34 35; do \
 	  $(BIN)/tailtwin-hil run hil/scenarios/healthy.toml --seed $$seed --out var/healthy-$$seed || exit 1; done
 
@@ -53,6 +55,12 @@ fit: $(READY) ## the type's ROMs, the baselines of the bench's engines and the a
 	  --out firmware_profiles/engines/$$esn.json || exit 1; done
 	@$(BIN)/python -m hil.fit.anomaly firmware_profiles/models/engine_anomaly_v1.toml \
 	  --out firmware_profiles/models/engine_anomaly_v1.json --cache var/cache
+
+deck: $(READY) ## the plant's engine and the reference points again, by pyCycle in an environment of its own (an hour)
+	@$(PYTHON) -m venv var/pycycle
+	@var/pycycle/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/pycycle.txt
+	@var/pycycle/bin/python hil/plant/pycycle/make_deck.py
+	@var/pycycle/bin/python hil/plant/pycycle/points.py
 
 edge-image: $(READY) ## what goes aboard for PROFILE=..., built twice and compared, with its bill of materials
 	@$(BIN)/python -m deploy.image --profile $(PROFILE) --twice --resolves aarch64
