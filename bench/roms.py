@@ -17,25 +17,67 @@ from typing import Any
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
 
 from ground.models.atmosphere.atmosphere import ALTITUDE_FT, OFFSET_K, AtmosphereModel
 from ground.models.battery import fit as battery
 from ground.models.battery.cell import load_cell
 from ground.models.battery.pack import lipo_pack
 from ground.models.fit import JUDGE_SEED, Runs, judge
-from ground.models.rom import RUNS_MAX, Difference, Rom, compare
+from ground.models.rom import RUNS_MAX, Difference, Rom, compare, session_of
 from ground.models.tank import fit as tank
 from ground.models.tank.parent import TankModel
 from ground.models.tank.tank import load_tank
+from ground.models.turbofan.engine import load_engine_type
+from ground.models.turbofan.solve import Points, solve
 from shared.behaviour.declaration import Declaration, load_declaration
+from shared.bundle import parse_bundle
 
 MODELS = Path(__file__).resolve().parent.parent / "firmware_profiles" / "models"
 ROUNDS, TIMED_HOURS, POINTS = 3, 1.0, 20_000
+ENGINE_POINTS, ONE_BY_ONE = 6000, 60  # both engines for 50 minutes; for half a minute
 
 
 def measure() -> dict[str, Any]:
     """By model: seconds of parent and ROM for the same time or points, their ratio, errors."""
-    return {"atmosphere": _atmosphere(), "tank": _tank(), "battery": _battery()}
+    return {
+        "egt_rom_v1": _egt("egt_rom_v1"), "egt_rom_v2": _egt("egt_rom_v2"),
+        "atmosphere": _atmosphere(), "tank": _tank(), "battery": _battery(),
+    }  # fmt: skip
+
+
+def _egt(name: str) -> dict[str, Any]:
+    """A ROM of the type beside the turbofan, anywhere in its valid ranges, two engines a step."""
+    bundle = parse_bundle((MODELS / f"{name}.json").read_bytes(), name)
+    rng = np.random.default_rng(JUDGE_SEED)
+    drawn = {x.name: rng.uniform(*x.valid, ENGINE_POINTS) for x in bundle.inputs}
+    switched = {x: np.rint(np.clip(drawn[x], 0, 1)) for x in ("bleed", "anti_ice")}
+    given: dict[str, npt.NDArray[np.float64]] = {**drawn, **switched}
+    engine = load_engine_type()
+    parent = solve(engine, Points(**given))
+    row = np.stack([given[x.name] for x in bundle.inputs], axis=1).astype(np.float32)
+    count = len(bundle.instances)
+    rows = row.reshape(-1, count, row.shape[1])
+    session = session_of(bundle.model)
+
+    def play() -> list[Any]:
+        return [session.run(["outputs"], {"inputs": x})[0] for x in rows]
+
+    said = np.concatenate(play())
+    errors = {
+        x.name: compare(said[:, i], np.asarray(getattr(parent, x.name)), x.unit)
+        for i, x in enumerate(bundle.outputs)
+    }
+    parent_s, rom_s = _seconds(lambda: solve(engine, Points(**given))), _seconds(play)
+
+    def one_by_one() -> None:  # as a model aboard would be asked
+        for i in range(0, ONE_BY_ONE, count):
+            solve(engine, Points(**{k: v[i : i + count] for k, v in given.items()}))
+
+    alone = _seconds(one_by_one) * ENGINE_POINTS / ONE_BY_ONE
+    over = {"points": ENGINE_POINTS, "parent_s_one_by_one": alone,
+            "parent_one_by_one_over_rom": alone / rom_s}  # fmt: skip
+    return _told(parent_s, (rom_s, rom_s), errors, over)
 
 
 def _atmosphere() -> dict[str, Any]:

@@ -43,7 +43,7 @@ class Rom:
         if not 0 < runs <= RUNS_MAX:
             raise Rejected(f"{runs} runs side by side", declared.name, f"1 to {RUNS_MAX}")
         self.declared, self.runs = declared, runs
-        self.session = _session(instanced(declared, runs, {}))
+        self.session = session_of(instanced(declared, runs, {}))
 
     def play(
         self, inputs: Mapping[str, Float64], start: Mapping[str, Float64] | None = None
@@ -113,7 +113,7 @@ def _spread(value: Float64 | float, runs: int) -> tuple[float, ...]:
     return tuple(np.broadcast_to(np.asarray(value, float), runs).tolist())
 
 
-def _session(model: Model) -> Any:
+def session_of(model: Model) -> Any:
     import onnxruntime  # a ground process that plays no ROM does without it
 
     refuse(faults(model), "rom")
