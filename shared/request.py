@@ -1,8 +1,9 @@
 """A signing request: what the ground asks the signers to sign, and why.
 
 In: a folder with `request.json`, a bundle and its declaration. Out: a checked `SigningRequest`.
-Always holds: the files are those that the request names by sha-256, and the declaration is what
-the bundle says; a request signs nothing and decides nothing.
+Always holds: the files are those that the request names by sha-256, the declaration is what the
+bundle says, and so is all of the request that a bundle says too. Tail, reason, model errors and notes
+are the word of whoever made it. A request signs nothing and decides nothing.
 """
 
 from __future__ import annotations
@@ -90,6 +91,10 @@ def load_request(folder: Path) -> tuple[SigningRequest, BundleFiles]:
     said = (request.name, request.version, request.release)
     _need(said == (declared.name, declared.version, declared.release),
           "name, version or release differ from the bundle's", where)  # fmt: skip
+    source = declared.calibration
+    made_from = (request.full_fidelity, request.baselines, request.flights)
+    _need(made_from == (declared.full_fidelity, source.baselines, source.flights),
+          "full fidelity, baselines or flights differ from the bundle's", where)  # fmt: skip
     return request, files
 
 
@@ -100,6 +105,7 @@ def summary(request: SigningRequest, bundle: Bundle) -> str:
         f"  replaces      {request.replaces}",
         f"  asked by      {request.by}: {request.reason}",
         f"  made for      ESN {', '.join(x.esn for x in bundle.instances)}",
+        f"  may run on    {_may_run_on(bundle)}",
         f"  full fidelity {request.full_fidelity[:60]}",
         f"  flights       {', '.join(request.flights) or 'none'}",
         *(
@@ -121,6 +127,14 @@ def summary(request: SigningRequest, bundle: Bundle) -> str:
     ]
     # Whoever wrote the request chooses its texts: none may move the signer's cursor.
     return "\n".join("".join(c if c.isprintable() else "?" for c in line) for line in lines)
+
+
+def _may_run_on(bundle: Bundle) -> str:
+    """Of the bundle itself, whatever the request says of a tail."""
+    named = msgspec.structs.asdict(bundle.applicability)
+    return (
+        "; ".join(f"{x.replace('_', ' ')} {', '.join(v)}" for x, v in named.items() if v) or "any"
+    )
 
 
 def _named(folder: Path, name: str, sha256: str, bytes_max: int) -> bytes:

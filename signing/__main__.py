@@ -7,6 +7,7 @@ Always holds: a user's mistake is one line that says what, where and what to do.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import os
 import sys
 from collections.abc import Sequence
@@ -65,11 +66,14 @@ def _run(arguments: argparse.Namespace) -> RepositoryView:
     bundles = list(arguments.bundle)
     if bool(bundles) == bool(arguments.request):
         raise Rejected("bundles or a request", "publish", "name BUNDLEs, or give --request DIR")
-    if arguments.request:
-        request, files = load_request(arguments.request)
-        print(summary(request, files.bundle), file=sys.stderr)
-        bundles = [arguments.request / request.bundle]
-    return repository.publish(keys, [declare(b, who) for b in bundles])
+    if not arguments.request:
+        return repository.publish(keys, [declare(b, who) for b in bundles])
+    request, files = load_request(arguments.request)
+    print(summary(request, files.bundle), file=sys.stderr)
+    declared = declare(arguments.request / request.bundle, who)
+    if hashlib.sha256(declared.data).hexdigest() != request.bundle_sha256:
+        raise Rejected("changed while it was read", request.bundle, "do not sign this")
+    return repository.publish(keys, [declared])
 
 
 def _passphrase(path: Path | None) -> bytes | None:

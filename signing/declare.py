@@ -2,7 +2,7 @@
 
 In: a bundle (`.tar.zst`). Out: a `Declared` for the repository, or Rejected.
 Always holds: what is declared is what the bundle says, so that admission aboard finds the two
-equal; only the applicability may be given from outside.
+equal; only the applicability may be given from outside. The file is read once.
 """
 
 from __future__ import annotations
@@ -24,13 +24,16 @@ def declare(file: Path, applicability: Applicability | None = None) -> Declared:
     """The declaration of one bundle file; Rejected when it is none, or is not named as one."""
     where = str(file)
     bounds = ModelBounds()
-    files = unpack(_read(file, bounds.bundle_bytes_max), bounds, where)
+    data = _read(file, bounds.bundle_bytes_max)
+    files = unpack(data, bounds, where)
     if file.name != files.filename:
         raise Rejected("not the name of this bundle", where, f"rename it to {files.filename}")
     bundle = files.bundle
     fields = msgspec.structs.asdict(bundle.applicability)
     who = check_applicability(applicability or Applicability(**fields), where)
-    return Declared(file=file, name=bundle.name, release=bundle.release, applicability=who)
+    return Declared(
+        file=file, data=data, name=bundle.name, release=bundle.release, applicability=who
+    )
 
 
 def read_applicability(path: Path) -> Applicability:

@@ -54,9 +54,11 @@ S = TypeVar("S", Root, Targets, Snapshot, Timestamp)
 
 
 class Declared(msgspec.Struct, frozen=True, kw_only=True):
-    """A bundle file, and what its offline signers declare of it."""
+    """A bundle, and what its offline signers declare of it. data: the bytes that were judged, which
+    are those that are signed: the file is not read again. file: where they came from."""
 
     file: Path
+    data: bytes
     name: str
     release: int
     applicability: Applicability
@@ -197,7 +199,9 @@ class Repository:
         )
         raw = msgspec.to_builtins(custom)
         parse_custom(raw, path)
-        data = _read(bundle.file, BUNDLE_BYTES_MAX)
+        data = bundle.data
+        if len(data) > BUNDLE_BYTES_MAX:
+            raise Rejected(f"over {BUNDLE_BYTES_MAX} bytes", str(bundle.file), "make it smaller")
         latest = max(
             (parse_custom(t.custom, p).release for p, t in targets.targets.items()
              if p.startswith(f"{bundle.name}/")),

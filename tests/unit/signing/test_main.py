@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 
 import pytest
 
 from signing.__main__ import PASSPHRASE_VARIABLE, main
+from signing.declare import declare
+from signing.publish import Declared
+from signing.verify import Applicability
 from tests.fakes.bundles import packed
 
 
@@ -37,6 +41,26 @@ def test_the_whole_way_from_nothing_to_a_published_bundle(
     assert [r["version"] for r in view["roles"]] == [1, 2, 3, 3]
     assert view["bundles"][0]["release"] == 1
     assert view["bundles"][0]["applicability"]["esns"] == ["ESN1", "ESN2"]
+
+
+def test_what_is_signed_is_what_was_judged_though_the_file_changes_behind_it(
+    tmp_path: Path, folders: list[str], capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    file = bundle_file(tmp_path, 1)
+    judged = hashlib.sha256(file.read_bytes()).hexdigest()
+
+    def raced(one: Path, who: Applicability | None) -> Declared:
+        found = declare(one, who)
+        one.write_bytes(packed(2)[1])
+        return found
+
+    monkeypatch.setattr("signing.__main__.declare", raced)
+    main(["init", *folders])
+    assert main(["publish", *folders, str(file)]) == 0
+    capsys.readouterr()
+    main(["inspect", "--json", *folders[:2]])
+    assert json.loads(capsys.readouterr().out)["bundles"][0]["sha256"] == judged
 
 
 def test_an_applicability_file_narrows_the_bundles_own(

@@ -33,7 +33,9 @@ def repository(tmp_path: Path, keys: KeyFolder) -> Repository:
 def declared(tmp_path: Path, release: int, name: str = "egt") -> Declared:
     file = tmp_path / f"{name}-{release}.tar.zst"
     file.write_bytes(f"{name} {release}".encode())
-    return Declared(file=file, name=name, release=release, applicability=FITS)
+    return Declared(
+        file=file, data=file.read_bytes(), name=name, release=release, applicability=FITS
+    )
 
 
 def test_a_new_repository_needs_two_of_three_for_a_new_root(

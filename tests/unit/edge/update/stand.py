@@ -119,7 +119,9 @@ class Shop:
     ) -> str:
         file = self.folder.parent / f"{name}-{release}.0.0.tar.zst"
         file.write_bytes(content or f"{name} release {release} ".encode() * 50)
-        bundle = Declared(file=file, name=name, release=release, applicability=who)
+        bundle = Declared(
+            file=file, data=file.read_bytes(), name=name, release=release, applicability=who
+        )
         self.at(now).publish(self.keys, [bundle])
         return f"{name}/{file.name}"
 

@@ -206,7 +206,8 @@ def test_request_names_its_files_by_hash_and_reads_well(
     assert files.bundle == made.bundle == declared(request_folder / request.declaration)
     assert declared(request_folder / request.bundle) == made.bundle
     text = summary(request, files.bundle)
-    for part in ("egt_rom 2.0.0, release 2", "F1#2", "ESN 894102 egt, held out", "one note", "by"):
+    for part in ("egt_rom 2.0.0, release 2", "F1#2", "ESN 894102 egt, held out", "one note", "by",
+                 "may run on    types B737"):  # fmt: skip
         assert part in text
     assert sorted(p.name for p in request_folder.iterdir()) == sorted(
         [FILE, request.bundle, request.declaration]
@@ -260,17 +261,45 @@ def test_request_that_was_tampered_with_is_not_signed(
     (both / FILE).write_bytes(msgspec.json.encode(lie))
     numbers = changed("numbers")
     (numbers / FILE).write_bytes(msgspec.json.encode(msgspec.structs.replace(request, release=9)))
+    provenance = changed("provenance")
+    lie = msgspec.structs.replace(request, flights=("ANOTHER#1",))
+    (provenance / FILE).write_bytes(msgspec.json.encode(lie))
     path = changed("path")
     raw = msgspec.to_builtins(request) | {"bundle": "../x.tar.zst"}
     (path / FILE).write_bytes(msgspec.json.encode(raw))
     missing = changed("missing")
     (missing / request.bundle).unlink()
-    for folder, what in ((bundle, "sha-256 is"), (declaration, "sha-256 is"),
-                         (both, "not what the bundle says"), (numbers, "differ from the bundle's"),
-                         (path, "no signing request"), (missing, "cannot read")):  # fmt: skip
+    for folder, what in (
+        (bundle, "sha-256 is"), (declaration, "sha-256 is"), (both, "not what the bundle says"),
+        (numbers, "differ from the bundle's"), (provenance, "baselines or flights differ"),
+        (path, "no signing request"), (missing, "cannot read"),
+    ):  # fmt: skip
         assert sign(["publish", *repo, "--request", str(folder)]) in (65, 69), folder
         assert what in capsys.readouterr().err
     assert sign(["publish", *repo]) == 65
+
+
+def test_request_whose_bundle_changes_after_the_signer_has_read_it_is_not_signed(
+    request_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """Whoever can write to the folder chooses when."""
+    repo = ("--repo", str(tmp_path / "repo"), "--keys", str(tmp_path / "keys"))
+    assert sign(["init", *repo]) == 0
+    _, files = load_request(request_folder)
+    louder = msgspec.structs.replace(files.bundle.monitors[0], onset=99.0)
+    name, data = pack_declared(msgspec.structs.replace(files.bundle, monitors=(louder,)))
+
+    def raced(request: SigningRequest, bundle: Bundle) -> str:
+        (request_folder / name).write_bytes(data)
+        (request_folder / request.bundle).unlink()
+        (request_folder / request.bundle).symlink_to(name)
+        return summary(request, bundle)
+
+    monkeypatch.setattr("signing.__main__.summary", raced)
+    capsys.readouterr()
+    assert sign(["publish", *repo, "--request", str(request_folder)]) == 65
+    assert not list((tmp_path / "repo/targets").rglob("*.zst"))
 
 
 def test_packed_candidate_is_one_that_admission_could_read(made: Calibrated) -> None:
