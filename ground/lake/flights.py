@@ -41,7 +41,9 @@ from shared.signals import Group, SignalSet
 
 DUCKDB_MEMORY = "256MB"  # assumption: the worker shares a small machine
 ROW_GROUP_ROWS = 122_880
-ATTEMPTS_MAX = 5
+RETRY_NS, RETRY_NS_MAX = 10_000_000_000, 3_600_000_000_000
+"""After a failed try, and four times as long after each further one; then every hour for good: what
+failed it may be a full disk, or a segment that is restored (assumption)."""
 SAMPLES_MAX = 200_000_000  # of one file (assumption: 10 h of 4,000 samples/s are 144 million)
 SPILL_BYTES = 16 << 20  # decoded and not yet written
 SUMMARY_BYTES = 32  # of one signal in the summary of a block
@@ -108,9 +110,13 @@ class FlightFiles:
             done = files.get((tail, flight))
             if done is None or done.revision < revision:
                 due.append((0, t_ns, Due(tail, flight, revision)))
-            elif done.problem and done.attempts < ATTEMPTS_MAX:
+            elif done.problem and self._may_try_again(done.attempts, done.t_ground_ns):
                 due.append((done.attempts, t_ns, Due(tail, flight, revision)))
         return [one for _, _, one in sorted(due, key=lambda one: one[:2])]
+
+    def _may_try_again(self, attempts: int, tried_ns: int) -> bool:
+        wait_ns = min(RETRY_NS << 2 * min(attempts - 1, 6), RETRY_NS_MAX)
+        return abs(self._clock.wall_ns() - tried_ns) >= wait_ns  # or the clock was set back
 
     def _note(self, due: Due, path: Path, samples: int, size: int, problem: str) -> None:
         row = {

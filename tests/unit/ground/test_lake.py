@@ -1,4 +1,5 @@
 import dataclasses
+import errno
 from itertools import pairwise
 from pathlib import Path
 
@@ -157,7 +158,7 @@ def test_a_period_without_blocks_has_an_empty_file(
     assert parquet(tmp_path / "flights" / TAIL / f"{FLIGHT}.parquet") == []
 
 
-def test_a_damaged_segment_is_noted_and_tried_again_a_few_times(
+def test_a_damaged_segment_is_noted_and_tried_again_ever_more_seldom(
     store: Store, tail: Tail, files: FlightFiles, tmp_path: Path
 ) -> None:
     store.put(tail, tail.signal_set(), tail.block("engine", 0, 30), tail.manifest())
@@ -166,12 +167,32 @@ def test_a_damaged_segment_is_noted_and_tried_again_a_few_times(
     data = bytearray(segment.read_bytes())
     data[len(data) // 2] ^= 1
     segment.write_bytes(data)
-    tries = 0
-    while files.write_one_due():
-        tries += 1
-        assert tries < 10
-    assert tries == 5
+    assert files.write_one_due() and not files.write_one_due()
+    for wait_s in (10, 40, 160, 640, 2560, 3600, 3600, 3600):
+        store.clock.advance_s(wait_s - 1)
+        assert not files.write_one_due()
+        store.clock.advance_s(1)
+        assert files.write_one_due() and not files.write_one_due()
     assert not (tmp_path / "flights" / TAIL / f"{FLIGHT}.parquet").exists()
+
+
+def test_a_disk_that_was_full_for_long_costs_no_flight_its_file(
+    store: Store, tail: Tail, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed(store, tail)
+    files = flight_files(store, tmp_path)
+    with monkeypatch.context() as full:
+        full.setattr("ground.lake.flights._publish", disk_full)
+        for _ in range(20):
+            store.clock.advance_s(3600)
+            files.write_one_due()
+    store.clock.advance_s(3600)
+    assert files.write_one_due()
+    assert written(tmp_path) == [FLIGHT]
+
+
+def disk_full(_aside: Path, _path: Path) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
 
 
 def flight_files(store: Store, tmp_path: Path) -> FlightFiles:
