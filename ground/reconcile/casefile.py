@@ -35,6 +35,7 @@ WHO_CHARS_MAX, WHY_CHARS_MAX = 64, 1000
 State = Literal["open", "acknowledged", "in_work", "closed", "rejected"]
 STATES: tuple[State, ...] = get_args(State)
 ACTIVE: tuple[State, ...] = ("open", "acknowledged", "in_work")
+DONE: tuple[State, ...] = ("closed", "rejected")
 
 cases = Table(
     "cases",
@@ -130,7 +131,7 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CaseFile(msgspec.Struct, frozen=True, kw_only=True):
-    """A case with all that belongs to it, oldest first."""
+    """A case with what belongs to it, oldest first; of very much, the newest."""
 
     case: Case
     evidence: tuple[Evidence, ...]
@@ -163,12 +164,16 @@ def note(db: Connection, number: int, move: Move, now_ns: int) -> None:
 def faults_of(db: Connection) -> list[str]:
     """Where the chain is broken, or a case is not as its last change left it; empty when whole."""
     found, last = [], b""
-    left: dict[int, tuple[str, str]] = {}
+    left: dict[int, tuple[str, str, str]] = {}
     for row in db.execute(select(changes).order_by(changes.c.serial)):
         where = f"change {row.serial} of {id_of(row.case)}"
         try:
             audit = decode(Audit, row.body, where)
-            left[row.case] = audit.detail["to"], audit.detail["owner"]
+            why = left[row.case][2] if row.case in left else ""
+            if audit.decision in DONE:
+                why = audit.reasons[0] if audit.reasons else ""
+            left[row.case] = audit.detail["to"], audit.detail["owner"], why
+            t_ns = audit.detail["t_ns"]
         except (Rejected, KeyError):
             found.append(f"{where} cannot be read")
         else:
@@ -176,9 +181,12 @@ def faults_of(db: Connection) -> list[str]:
                 found.append(f"{where} does not follow the one before it")
             if audit.subject != id_of(row.case):
                 found.append(f"{where} is of {audit.subject}")
+            if t_ns != str(row.t_ns):
+                found.append(f"{where} bears another time")
         last = hashlib.sha256(row.body).digest()
-    for row in db.execute(select(cases.c.number, cases.c.state, cases.c.owner)):
-        if left.get(row.number) != (row.state, row.owner):
+    c = cases.c
+    for row in db.execute(select(c.number, c.state, c.owner, c.resolution)):
+        if left.get(row.number) != (row.state, row.owner, row.resolution):
             found.append(f"{id_of(row.number)} is not as its last change left it")
     return found
 

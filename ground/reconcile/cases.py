@@ -73,16 +73,17 @@ class Cases:
                 return None
             found = db.execute(
                 select(evidence).where(evidence.c.case == number)
-                .order_by(evidence.c.t_ground_ns, evidence.c.number).limit(LISTED_MAX)
+                .order_by(evidence.c.t_ground_ns.desc(), evidence.c.number.desc())
+                .limit(LISTED_MAX)
             ).all()  # fmt: skip
             said = db.execute(
                 select(changes).where(changes.c.case == number)
-                .order_by(changes.c.serial).limit(LISTED_MAX)
+                .order_by(changes.c.serial.desc()).limit(LISTED_MAX)
             ).all()  # fmt: skip
         return CaseFile(
             case=case_of(row),
-            evidence=tuple(map(evidence_of, found)),
-            changes=tuple(map(change_of, said)),
+            evidence=tuple(map(evidence_of, reversed(found))),
+            changes=tuple(map(change_of, reversed(said))),
         )
 
     def move(
@@ -107,6 +108,8 @@ class Cases:
                 )
             if row.state not in ACTIVE:
                 raise Conflict(f"it is {row.state}", identity, "only an active case changes")
+            if to in (None, row.state) and owner in (None, row.owner) and not why:
+                raise Conflict("it is that already", identity, "nothing to change")
             values: dict[str, Any] = {"changed_ns": now_ns}
             values |= {} if to is None else {"state": to}
             values |= {} if owner is None else {"owner": owner}

@@ -209,13 +209,42 @@ def test_the_chain_of_changes_shows_what_was_altered_or_removed(office: Office) 
     assert office.cases.faults() == []
     alter(office, "update cases set state = 'closed', resolution = 'nothing'")
     assert office.cases.faults() == ["C000001 is not as its last change left it"]
-    alter(office, "update cases set state = 'in_work'")
+    alter(office, "update cases set state = 'in_work', resolution = ''")
     alter(office, "delete from case_changes where serial = 2")
     assert office.cases.faults() == ["change 3 of C000001 does not follow the one before it"]
     alter(office, "update case_changes set body = x'00' where serial = 3")
     assert office.cases.faults() == [
         "change 3 of C000001 cannot be read", "C000001 is not as its last change left it"
     ]  # fmt: skip
+
+
+def test_the_chain_shows_an_altered_resolution_and_an_altered_time(office: Office) -> None:
+    office.conclude(result("F1", 1, HPC))
+    office.cases.move("C000001", "ann", 1, to="acknowledged")
+    office.cases.move("C000001", "ann", 2, to="closed", why="core wash")
+    office.conclude(result("F1", 2, HPC))  # more evidence of a closed case leaves it whole
+    assert office.cases.faults() == []
+    alter(office, "update cases set resolution = 'blade replaced'")
+    assert office.cases.faults() == ["C000001 is not as its last change left it"]
+    alter(office, "update cases set resolution = 'core wash'")
+    alter(office, "update case_changes set t_ns = 7 where serial = 3")
+    assert office.cases.faults() == ["change 3 of C000001 bears another time"]
+
+
+def test_what_was_said_last_is_shown_however_much_was_said_before(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ground.reconcile.cases.LISTED_MAX", 3)
+    for k in range(5):
+        office.conclude(result(f"F{k}", 1, HPC))
+    office.cases.move("C000001", "ann", 1, to="acknowledged")
+    with pytest.raises(Rejected, match="it is that already"):
+        office.cases.move("C000001", "ann", 2, to="acknowledged")
+    office.cases.move("C000001", "ann", 3, to="closed", why="core wash")
+    file = office.cases.file("C000001")
+    assert file is not None
+    assert [one.what for one in file.changes] == ["evidence", "acknowledged", "closed"]
+    assert [one.flight for one in file.evidence] == ["F2", "F3", "F4"]
 
 
 def alter(office: Office, sql: str) -> None:
