@@ -2,7 +2,8 @@
 
 In: a state folder and perhaps a TUF repository. Out: HTTP on the port of the settings.
 Always holds: `ledger.db` is opened query-only, `control.db` is written for cases and jobs only;
-static files come from two folders only, without following links.
+static files come from two folders only, without following links; no body of a request is longer
+than BODY_BYTES_MAX in memory.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import uvicorn
-from fastapi import FastAPI
+from fastapi import FastAPI, HTTPException
 from fastapi_offline import FastAPIOffline
 from nats.aio.client import Client
 from starlette.staticfiles import StaticFiles
@@ -47,6 +48,7 @@ from shared.log import event
 
 STOP_S = 5
 CONNECTIONS_MAX = 1024
+BODY_BYTES_MAX = 64 * 1024  # ten times the longest change of a case
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 
@@ -79,6 +81,7 @@ def make_app(paths: Paths, config: GroundConfig, tuf_repo: Path | None) -> FastA
     install(app)
 
     states = fresh_states(control, records)
+    app.add_middleware(_Bound)
     app.add_middleware(Shortcut, STATE_PATH, states)
     app.add_middleware(_Count, requests)  # around the shortcut: it counts all
     pulse = Pulse(config.operator, lambda: client[0] if client else None)
@@ -101,6 +104,26 @@ def make_app(paths: Paths, config: GroundConfig, tuf_repo: Path | None) -> FastA
         for part in ("metadata", "targets"):
             app.mount(f"/tuf/{part}", StaticFiles(directory=tuf_repo / part, check_dir=False))
     return app
+
+
+class _Bound:
+    """Ends a request with 413 while its body comes, as soon as that is too long."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        taken = 0
+
+        async def bounded() -> Message:
+            nonlocal taken
+            message = await receive()
+            taken += len(message.get("body", b""))
+            if taken > BODY_BYTES_MAX:
+                raise HTTPException(413, f"a body over the cap of {BODY_BYTES_MAX} bytes")
+            return message
+
+        await self._app(scope, bounded if scope["type"] == "http" else receive, send)
 
 
 class _Count:

@@ -1,8 +1,10 @@
 """Reconciliations, cases and jobs over HTTP and on the command line, without a broker."""
 
+import asyncio
 import json
+import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, MutableMapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ with warnings.catch_warnings():
     from fastapi.testclient import TestClient
 
 from ground.__main__ import main
+from ground.api.flightreport import WAITING_MAX, OneByOne
 from ground.api.server import make_app
 from ground.config import Paths, load_config
 from ground.database import open_reader, open_writer
@@ -27,7 +30,7 @@ from ground.lake.flights import FlightFiles
 from ground.reconcile.job import reconcile_flight
 from ground.reconcile.result import Reconciliation, encode_result
 from shared.clock import ManualClock
-from shared.errors import Rejected
+from shared.errors import Rejected, Unreachable
 from shared.identity import Signer
 from tests.unit.ground.reconcile.made import Office, engine, result
 from tests.unit.ground.stores import arrivals
@@ -152,6 +155,48 @@ def test_a_damaged_result_is_said_without_its_path(ground: Ground, client: TestC
             path.write_bytes(b"{}")
     problem = ask(client, "GET", ROUTE, 500)
     assert problem["detail"] == "stored bytes are damaged" and "blobs" not in json.dumps(problem)
+
+
+def test_a_body_without_end_is_refused_while_it_comes(ground: Ground) -> None:
+    app = make_app(ground.paths, load_config(ground.paths), None)
+    for path, method in (("/v1/cases/C000001", "PATCH"), ("/v1/what-if", "POST")):
+        took, said = 0, list[MutableMapping[str, Any]]()
+
+        async def receive() -> MutableMapping[str, Any]:
+            nonlocal took
+            took += 1
+            assert took < 100, "it is read for ever"
+            return {"type": "http.request", "body": bytes(10_000), "more_body": True}
+
+        async def send(message: MutableMapping[str, Any], said: Any = said) -> None:
+            said.append(message)
+
+        scope = {"type": "http", "method": method, "path": path, "raw_path": path.encode(),
+                 "query_string": b"", "headers": [(b"content-type", b"application/json")],
+                 "http_version": "1.1", "scheme": "http", "server": ("h", 1), "root_path": ""}  # fmt: skip
+        asyncio.run(app(scope, receive, send))
+        assert said[0]["status"] in (400, 413) and b"over the cap" in said[1]["body"]
+
+
+def test_one_report_is_made_at_a_time_and_few_may_wait() -> None:
+    most = 0
+
+    async def storm() -> list[int | BaseException]:
+        gate, now = OneByOne(), [0]
+
+        def act() -> int:
+            nonlocal most
+            now[0] += 1
+            most = max(most, now[0])
+            time.sleep(0.002)
+            now[0] -= 1
+            return 1
+
+        return await asyncio.gather(*(gate.do(act) for _ in range(40)), return_exceptions=True)
+
+    said = asyncio.run(storm())
+    assert most == 1 and said.count(1) == WAITING_MAX
+    assert all(isinstance(one, Unreachable) for one in said if one != 1)
 
 
 def test_a_case_is_listed_shown_and_moved(ground: Ground, client: TestClient) -> None:
