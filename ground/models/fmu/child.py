@@ -1,10 +1,11 @@
-"""The process that runs an FMU: `python -m ground.models.fmu.child FOLDER`.
+"""The process that runs an FMU: `python -m ground.models.fmu.child FOLDER PARENT`.
 
 In: `request.json`, `model.fmu` and `inputs.npy` in FOLDER. Out: `answer.json` and, after a run,
 `outputs.npy` [n, outputs] there.
 Always holds: limits are set and the network is left, where the kernel lets us, before a byte of the
-FMU is read; whatever happens here ends with this process. The file system is not closed to it: an
-FMU is a program, and runs under the account of the ground's worker.
+FMU is read; whatever happens here ends with this process, which dies with the one that started it.
+The file system is not closed to it: an FMU is a program, and runs under the account of the ground's
+worker. A process that it starts in a session of its own is bounded by the same limits, and outlives it.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import ctypes
 import os
 import resource
+import signal
 import sys
 import zipfile
 from pathlib import Path
@@ -31,6 +33,7 @@ from ground.models.fmu.messages import (
 
 MEMBERS_MAX = 2_000
 UNPACKED_SHARE = 4  # of file_mb: what an FMU may hold unpacked
+_PR_SET_PDEATHSIG = 1
 _NEW_NETWORK, _NEW_USER = 0x40000000, 0x10000000  # linux/sched.h
 
 
@@ -38,9 +41,12 @@ class Refused(Exception):
     """The FMU does not do as it is."""
 
 
-def main(folder: Path) -> int:
+def main(folder: Path, parent: int) -> int:
     request = msgspec.json.decode((folder / "request.json").read_bytes(), type=Request)
-    offline = _leave_network()
+    offline = _leave_network()  # first: other credentials would undo the next
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:  # it died before we asked to die with it
+        os._exit(1)
     _limit(request.limits)
     os.chdir(folder)
     try:
@@ -175,4 +181,4 @@ def _run(request: Request, folder: Path, found: Any) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1])))
+    sys.exit(main(Path(sys.argv[1]), int(sys.argv[2])))

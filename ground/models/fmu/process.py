@@ -2,13 +2,16 @@
 
 In: the bytes of an FMU, a request, rows. Out: the child's answer, and its columns.
 Always holds: the child's whole process group is gone and its folder removed when this returns or
-raises; the ground's own process never loads a byte of an FMU.
+raises; the ground's own process never loads a byte of an FMU, and reads of what it left plain files
+only, each up to a bound: no link, no pipe, no device.
 """
 
 from __future__ import annotations
 
+import io
 import os
 import signal
+import stat
 import subprocess
 import sys
 import tempfile
@@ -24,6 +27,7 @@ from ground.models.model import Float64
 
 POLL_S = 0.02
 ANSWER_BYTES_MAX = 16 << 20
+HEADER_BYTES_MAX = 4096  # of outputs.npy
 LOG_TAIL = 400
 PASSED_ON = ("PATH", "LANG", "TZ", "SYSTEMROOT")  # of the environment; nothing else is its business
 
@@ -42,7 +46,7 @@ def run_child(
         np.save(folder / "inputs.npy", np.ascontiguousarray(rows, np.float64), allow_pickle=False)
         with (folder / "log").open("wb") as log:
             process = subprocess.Popen(
-                [sys.executable, "-I", "-m", "ground.models.fmu.child", name],
+                [sys.executable, "-I", "-m", "ground.models.fmu.child", name, str(os.getpid())],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -117,38 +121,64 @@ def _check_end(code: int, folder: Path, limits: Limits, where: str) -> None:
         what = f"used {limits.cpu_s} s of processor time and was ended"
         raise FmuTimedOut(what, where, "give it more (cpu_s), or look for a hang")
     if code < 0:
-        raise FmuCrashed(f"died of {signal.Signals(-code).name}{_tail(folder)}", where,
+        raise FmuCrashed(f"died of {_signal(-code)}{_tail(folder)}", where,
                          "look at the FMU's inputs, or at the FMU")  # fmt: skip
     if code or not (folder / "answer.json").exists():
         raise FmuCrashed(f"exited with {code} and no answer{_tail(folder)}", where,
                          "look at the FMU's inputs, or at the FMU")  # fmt: skip
 
 
+def _signal(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:  # a real-time signal has no name
+        return f"signal {number}"
+
+
+def _left(folder: Path, name: str, bytes_max: int, end: int = 0) -> bytes:
+    """What the child left there, or its last `end` bytes. ValueError: no plain file, or too long."""
+    handle = os.open(folder / name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    with os.fdopen(handle, "rb") as file:
+        found = os.fstat(handle)
+        if not stat.S_ISREG(found.st_mode) or found.st_size > bytes_max:
+            raise ValueError("no plain file of a sensible size")
+        file.seek(max(0, found.st_size - end) if end else 0)
+        return file.read(end or found.st_size)
+
+
 def _tail(folder: Path) -> str:
     """The end of what it said, without anything a terminal would obey."""
-    text = (folder / "log").read_bytes()[-LOG_TAIL:].decode("utf-8", "replace").strip()
+    try:
+        said = _left(folder, "log", 1 << 40, LOG_TAIL)
+    except (OSError, ValueError):
+        return ""
+    text = said.decode("utf-8", "replace").strip()
     plain = "".join(x if x.isprintable() else " " for x in text)
     return f"; it said: {plain}" if plain else ""
 
 
 def _answer(folder: Path, where: str) -> Answer:
-    path = folder / "answer.json"
-    if path.is_symlink() or path.stat().st_size > ANSWER_BYTES_MAX:
-        raise FmuTooLarge("gave an answer of no sensible size", where, "do not use this FMU")
     try:
-        return msgspec.json.decode(path.read_bytes(), type=Answer)
+        data = _left(folder, "answer.json", ANSWER_BYTES_MAX)
+    except (OSError, ValueError):
+        raise FmuTooLarge(
+            "gave an answer of no sensible size", where, "do not use this FMU"
+        ) from None
+    try:
+        return msgspec.json.decode(data, type=Answer)
     except (msgspec.DecodeError, UnicodeDecodeError):
         raise FmuFailed("gave an answer that cannot be read", where, "do not use it") from None
 
 
 def _outputs(folder: Path, shape: tuple[int, int], where: str) -> Float64:
-    path = folder / "outputs.npy"
+    wanted = 8 * shape[0] * shape[1]
     try:
-        if path.is_symlink():
-            raise ValueError("a link")
-        found = np.load(path, allow_pickle=False)
+        file = io.BytesIO(_left(folder, "outputs.npy", wanted + HEADER_BYTES_MAX))
+        np.lib.format.read_magic(file)
+        has, is_fortran, kind = np.lib.format.read_array_header_1_0(file)
+        data = file.read()
+        if has != shape or is_fortran or kind != np.float64 or len(data) != wanted:
+            raise ValueError("of another shape")
     except (OSError, ValueError, EOFError):
         raise FmuFailed("left no outputs that can be read", where, "do not use it") from None
-    if found.shape != shape or found.dtype != np.float64:
-        raise FmuFailed(f"left outputs of shape {found.shape}", where, "do not use it")
-    return np.asarray(found)
+    return np.frombuffer(data, np.float64).reshape(shape).copy()

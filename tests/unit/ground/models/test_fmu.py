@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, TypeVar
 
 import msgspec
 import numpy as np
@@ -14,8 +17,8 @@ import pytest
 
 from ground.models.fmu.faults import FmuCrashed, FmuFailed, FmuRefused, FmuTimedOut, FmuTooLarge
 from ground.models.fmu.fmu import Binding, Bound, FmuModel
-from ground.models.fmu.messages import Limits
-from ground.models.fmu.process import _environment
+from ground.models.fmu.messages import Limits, Request
+from ground.models.fmu.process import _environment, run_child
 from ground.models.model import Float64, FullFidelity
 from shared.behaviour.dynamics import Port
 from shared.errors import Rejected, TailTwinError
@@ -23,6 +26,7 @@ from tests.fakes.fmu import COMPILER, compiled, packed
 
 pytestmark = pytest.mark.skipif(COMPILER is None, reason="no C compiler here to build an FMU with")
 
+T = TypeVar("T")
 STEP_S, COUNT = 10.0, 40
 LIMITS = Limits(wall_s=20.0, cpu_s=10, memory_mb=1_024, file_mb=4)
 
@@ -185,6 +189,65 @@ def test_inputs_of_a_run_are_refused_by_name(libraries: dict[int, bytes], tmp_pa
     with pytest.raises(Rejected, match="no input 'heat'; input 'loss' is missing"):
         stands.evaluate({"heat": np.zeros(3), "T_bay": np.zeros(3)})
     assert stands.evaluate({"loss": np.zeros(0), "T_bay": np.zeros(0)})["T_box"].shape == (0,)
+
+
+LEFT = {
+    "a log without end": "os.remove('log'); os.symlink('/dev/zero', 'log'); os._exit(3)",
+    "a pipe for an answer": "os.mkfifo('answer.json'); os._exit(0)",
+    "a pipe for outputs": "os.mkfifo('outputs.npy'); open('answer.json', 'w').write('{}')",
+    "a link for outputs": "os.symlink('/dev/zero', 'outputs.npy'); open('answer.json', 'w').write('{}')",
+    "outputs of 4 TB": "open('outputs.npy', 'wb').write(HUGE); open('answer.json', 'w').write('{}')",
+    "a signal without a name": "os.kill(os.getpid(), 40)",
+}
+
+
+@pytest.mark.parametrize("what", LEFT)
+def test_what_an_fmu_leaves_behind_neither_fills_nor_holds_the_grounds_own_process(
+    what: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    head = io.BytesIO()
+    shape = {"descr": "<f8", "fortran_order": False, "shape": (1 << 39,)}
+    np.lib.format.write_array_header_1_0(head, shape)
+    code = f"import os; HUGE = {head.getvalue()!r}; {LEFT[what]}"
+    real = subprocess.Popen
+
+    def hostile(_command: list[str], **rest: Any) -> subprocess.Popen[bytes]:
+        return real([sys.executable, "-I", "-c", code], **rest)
+
+    monkeypatch.setattr("ground.models.fmu.process.subprocess.Popen", hostile)
+    with pytest.raises(FmuFailed):
+        run_child(b"", Request("run", LIMITS, (), ("y",)), np.zeros((1, 1)), "x.fmu")
+
+
+def test_child_dies_with_the_process_that_started_it(
+    libraries: dict[int, bytes], tmp_path: Path
+) -> None:
+    (tmp_path / "lag.fmu").write_bytes(packed(libraries[3], 3))
+    code = (
+        "import sys, msgspec\nfrom pathlib import Path\n"
+        "from tests.unit.ground.models.test_fmu import BINDING, FmuModel, rows\n"
+        "model = FmuModel(Path(sys.argv[1]), BINDING)\n"
+        "model.binding = msgspec.structs.replace(BINDING, parameters={'fault': 8.0})\n"
+        "print('runs', flush=True)\nmodel.evaluate(rows())\n"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path / "lag.fmu")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None and process.stdout.readline() == b"runs\n"
+        found = waited(lambda: children_of(process.pid))
+        process.kill()
+    assert waited(lambda: not any(Path(f"/proc/{one}").exists() for one in found))
+
+
+def children_of(pid: int) -> list[str]:
+    return Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+
+
+def waited(seen: Callable[[], T], within_s: float = 10.0) -> T:
+    end_s = time.monotonic() + within_s
+    while not (found := seen()) and time.monotonic() < end_s:
+        time.sleep(0.02)
+    assert found
+    return found
 
 
 def test_child_has_no_network_and_none_of_our_environment(monkeypatch: pytest.MonkeyPatch) -> None:
