@@ -260,7 +260,11 @@ class _Reader:
                 self.where,
                 f"a difference of temperatures is {_DEGREES[name].text}",
             )
-        hint = f"write {SPELLINGS[name]!r}" if name in SPELLINGS else "see shared/units.py"
+        hint = (
+            f"write {SPELLINGS[name]!r}"
+            if name in SPELLINGS
+            else "write it in UCUM, such as Cel, K, %, kg, t, m, [ft_i], kPa, kg/h"
+        )
         raise Rejected(f"{self.text!r}: no unit {name!r}", self.where, hint)
 
     def _peek(self) -> str:

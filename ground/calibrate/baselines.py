@@ -122,7 +122,8 @@ class Baselines:
         since = since_ns if since_ns is not None else now_ns if known else 0
         if since > now_ns or (known and since < known[-1].since_ns):
             raise Rejected("is not between the last event of this ESN and now", f"{where}: --since",
-                           "give the time of the maintenance event")  # fmt: skip
+                           "give the time of the maintenance event; `baseline show` lists the "
+                           "earlier ones")  # fmt: skip
         approved = msgspec.structs.replace(
             proposal, event=event, approved_by=by, approved_ns=now_ns, reason=reason
         )

@@ -58,6 +58,8 @@ def load_pass_off(path: Path, esn: str = "", part_number: str = "") -> PassOff:
     try:
         if path.stat().st_size > FILE_BYTES_MAX:
             raise Rejected(f"over {FILE_BYTES_MAX} bytes", where, "fewer rows")
+        if path.suffix not in (".csv", ".npz"):
+            raise Rejected(f"{path.suffix!r} is no form of rows", where, ".npz or .csv")
         arrays, meta = _of_csv(path) if path.suffix == ".csv" else _of_npz(path)
     except OSError as error:
         raise Rejected(f"cannot read: {error.strerror}", where, "check the path") from None

@@ -29,6 +29,24 @@ def command(
     return parser
 
 
+def write_out(path: Path, data: bytes) -> None:
+    """The file a command was asked for, as a whole or not at all."""
+    from shared.errors import Rejected
+    from shared.files import write_durably
+
+    try:
+        write_durably(path, data)
+    except OSError as error:
+        raise Rejected(f"cannot write: {error.strerror}", str(path), "check the path") from None
+
+
+def second(t_ns: int | None) -> str:
+    """A time in a table; `-` where there is none."""
+    from ground.lake.records import iso
+
+    return f"{iso(t_ns):.19}Z" if t_ns else "-"
+
+
 def add_tuf_repo(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--tuf-repo", type=Path, metavar="DIR",
                         help="repository to serve at /tuf (metadata/ and targets/)")  # fmt: skip

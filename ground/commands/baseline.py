@@ -6,7 +6,7 @@ import argparse
 import json
 from pathlib import Path
 
-from ground.commands import Commands, command
+from ground.commands import Commands, command, second, write_out
 from ground.config import Paths
 
 EXAMPLES = """
@@ -16,6 +16,7 @@ tailtwin-ground baseline approve --state var/ground --esn 894101 --event wash \\
 tailtwin-ground baseline show --state var/ground --esn 894101
 """
 ENGINE_TYPE = "hbtf_cfm56"
+UNITS = {"n2": "%", "egt": "Cel", "ff": "kg/h"}
 EVENTS = ("installation", "engine_change", "wash", "shop_visit")
 
 
@@ -54,18 +55,19 @@ def _fit(args: argparse.Namespace) -> int:
     from ground.calibrate.baseline_fit import fit_baseline
     from ground.calibrate.passoff import load_pass_off
     from ground.models.turbofan.engine import load_engine_type
-    from shared.files import write_durably
 
     rows = load_pass_off(args.rows, args.esn, args.part_number)
     found = fit_baseline(load_engine_type(ENGINE_TYPE), rows)
     text = msgspec.json.format(msgspec.json.encode(found, order="deterministic"), indent=2)
-    write_durably(args.out, text + b"\n")
+    write_out(args.out, text + b"\n")
     print(f"ESN {found.esn}: {found.rows} steady rows of {found.source}")
     for name, sigma in found.health_sigma.items():
         print(f"  {name:9} {100 * found.health[name]:+6.2f} % ± {100 * sigma:.2f}")
     for name, sigma in found.sigma.items():
-        print(f"  {name:4} held-out rows: {sigma:g} rms a second, {found.smoothed_rms[name]:g} rms "
-              f"and {found.smoothed_worst[name]:g} worst smoothed")  # fmt: skip
+        unit = UNITS[name]
+        print(f"  {name:4} held-out rows: {sigma:.3g} {unit} rms a second, smoothed "
+              f"{found.smoothed_rms[name]:.3g} {unit} rms, {found.smoothed_worst[name]:.3g} {unit} "
+              "worst")  # fmt: skip
     print(f"  a proposal in {args.out}; `baseline approve` lets it hold")
     return 0
 
@@ -107,18 +109,19 @@ def _show(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps([msgspec.to_builtins(row) for row in rows], indent=1))
         return 0
-    print(f"{'ESN':10} {'event':13} {'holds from':24} {'by':16} {'sha-256':16}  reason")
+    print(f"{'ESN':10} {'event':13} {'holds from':20} {'approved':20} {'by':16} "
+          f"{'sha-256 begins':16}  reason")  # fmt: skip
     for row in rows:
         b = row.baseline
-        print(f"{b.esn:10} {b.event:13} {_since(row.since_ns):24.24} {b.approved_by:16.16} "
-              f"{b.sha256[:16]}  {b.reason}")  # fmt: skip
+        print(f"{b.esn:10} {b.event:13} {_since(row.since_ns):20} "
+              f"{second(b.approved_ns):20} {b.approved_by:16.16} {b.sha256[:16]}  {b.reason}")  # fmt: skip
+    if not rows:
+        print(f"no baseline of ESN {args.esn} is approved" if args.esn else "none is approved")
     return 0
 
 
 def _since(since_ns: int) -> str:
-    from ground.lake.records import iso
-
-    return iso(since_ns) if since_ns else "always"
+    return second(since_ns) if since_ns else "always"
 
 
 def _time_ns(text: str) -> int:

@@ -6,7 +6,7 @@ import argparse
 import json
 from typing import TYPE_CHECKING
 
-from ground.commands import Commands, command
+from ground.commands import Commands, command, second
 from ground.config import Paths, load_config
 
 if TYPE_CHECKING:
@@ -29,12 +29,10 @@ def add(commands: Commands) -> None:
     parser.add_argument("case", nargs="?", default="", metavar="ID", help="as C000001")
     parser.add_argument("--all", action="store_true", help="closed and rejected ones too")
     moves = parser.add_mutually_exclusive_group()
-    moves.add_argument(
-        "--take", default="", metavar="NAME", help="own it; open becomes acknowledged"
-    )
+    moves.add_argument("--take", metavar="NAME", help="own it; open becomes acknowledged")
     moves.add_argument("--work", action="store_true", help="it is in work")
-    moves.add_argument("--close", default="", metavar="RESOLUTION", help="what was done")
-    moves.add_argument("--reject", default="", metavar="WHY", help="why it is no case")
+    moves.add_argument("--close", metavar="RESOLUTION", help="what was done")
+    moves.add_argument("--reject", metavar="WHY", help="why it is no case")
     parser.add_argument("--by", default="", metavar="NAME",
                         help="who says so; without it the account's name")  # fmt: skip
     parser.add_argument("--verify", action="store_true", help="check the chain of all changes")
@@ -54,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
         return _verify(cases.faults())
     if not args.case:
         _need_none(args)
-        _print_list(cases.listed(() if args.all else ACTIVE), as_json=args.json)
+        _print_list(cases.listed(() if args.all else ACTIVE), args)
         return 0
     _move(cases, args)
     file = cases.file(args.case)
@@ -69,7 +67,7 @@ def run(args: argparse.Namespace) -> int:
 def _need_none(args: argparse.Namespace) -> None:
     from shared.errors import Rejected
 
-    if args.take or args.work or args.close or args.reject:
+    if args.work or any(x is not None for x in (args.take, args.close, args.reject)):
         raise Rejected("which case?", "cases", "name it: `tailtwin-ground cases C000001 --take …`")
 
 
@@ -78,18 +76,21 @@ def _move(cases: Cases, args: argparse.Namespace) -> None:
     import pwd
 
     from shared.clock import SystemClock
+    from shared.errors import Rejected
 
     to: State | None = None
     owner, why = None, ""
-    if args.take:
+    if args.take is not None:
+        if not args.take.strip():
+            raise Rejected("nobody is named", "--take", "name who owns it")
         file = cases.file(args.case)
         to = "acknowledged" if file is not None and file.case.state == "open" else None
         owner = args.take
     elif args.work:
         to = "in_work"
-    elif args.close:
+    elif args.close is not None:
         to, why = "closed", args.close
-    elif args.reject:
+    elif args.reject is not None:
         to, why = "rejected", args.reject
     else:
         return
@@ -104,24 +105,24 @@ def _verify(faults: list[str]) -> int:
     return CHAIN_BROKEN if faults else 0
 
 
-def _print_list(found: list[Case], *, as_json: bool) -> None:
+def _print_list(found: list[Case], args: argparse.Namespace) -> None:
     import msgspec
 
-    from ground.lake.records import iso
-
-    if as_json:
+    if args.json:
         print(json.dumps(msgspec.to_builtins(found), indent=1))
         return
     print(f"{'case':9} {'kind':11} {'state':12} {'owner':16} {'changed':20} what")
     for one in found:
         print(f"{one.id:9} {one.kind:11} {one.state:12} {one.owner or '-':16.16} "
-              f"{iso(one.changed_ns):.19}Z {one.title}")  # fmt: skip
+              f"{second(one.changed_ns)} {one.title}")  # fmt: skip
+    if not found:
+        print(
+            "no case is here" if args.all else "none is open; --all lists closed and rejected ones"
+        )
 
 
 def _print_file(file: CaseFile, *, as_json: bool) -> None:
     import msgspec
-
-    from ground.lake.records import iso
 
     if as_json:
         print(json.dumps(msgspec.to_builtins(file), indent=1))
@@ -138,5 +139,5 @@ def _print_file(file: CaseFile, *, as_json: bool) -> None:
     print("changes")
     for change in file.changes:
         moved = f"{change.from_state or '-'} to {change.to_state}"
-        print(f"  {iso(change.t_ns):.19}Z {change.who:16.16} {change.what:12} {moved:24} "
+        print(f"  {second(change.t_ns)} {change.who:16.16} {change.what:12} {moved:24} "
               f"{change.why}")  # fmt: skip

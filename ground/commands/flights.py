@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 
-from ground.commands import Commands, command
+from ground.commands import Commands, command, second
 from ground.config import Paths
 
 
@@ -24,7 +24,7 @@ def run(args: argparse.Namespace) -> int:
 
     from ground.database import open_reader
     from ground.ingest.segments import SegmentReader
-    from ground.lake.records import Records, iso
+    from ground.lake.records import Records
     from shared.topics import check_identifier
 
     paths = Paths(args.state)
@@ -35,9 +35,11 @@ def run(args: argparse.Namespace) -> int:
         print(json.dumps([msgspec.structs.asdict(row) for row in rows], indent=1))
         return 0
     print(f"{'flight':32} {'kind':6} {'state':9} {'rev':>3} {'records':>8} {'missing':>7}  "
-          f"{'opened':24} {'closed':24}")  # fmt: skip
+          f"{'opened':20} {'closed':20}")  # fmt: skip
     for row in rows:
         print(f"{row.flight:32} {row.kind:6} {row.state:9} {row.revision:3d} {row.records:8d} "
-              f"{row.records_missing:7d}  {iso(row.opened_ns):24.24} "
-              f"{iso(row.closed_ns) if row.closed_ns else '-':24.24}")  # fmt: skip
+              f"{row.records_missing:7d}  {second(row.opened_ns):20} "
+              f"{second(row.closed_ns):20}")  # fmt: skip
+    if not rows:
+        print(f"no flight of {args.tail} is here" if args.tail else "no flight is here yet")
     return 0

@@ -6,7 +6,7 @@ import argparse
 import json
 from typing import TYPE_CHECKING
 
-from ground.commands import Commands, command
+from ground.commands import Commands, command, second
 from ground.config import Paths, load_config
 
 if TYPE_CHECKING:
@@ -50,9 +50,15 @@ def run(args: argparse.Namespace) -> int:
 
 def line(job: Job) -> str:
     """One job, and why it failed where it did."""
-    from ground.lake.records import iso
-
     text = (f"{job.id:16} {job.kind:9} {job.state:7} {job.attempts:3d} {job.progress:5.0%}  "
-            f"{iso(job.due_ns):.19}Z {job.key}")  # fmt: skip
+            f"{second(job.due_ns)} {_about(job)}")  # fmt: skip
     said = job.error or (job.text if job.state == "running" else "")
     return text + (f"\n{'':17}{said.splitlines()[0]}" if said else "")
+
+
+def _about(job: Job) -> str:
+    """Its key; of a what-if, whose key is a hash alone, what was asked."""
+    if job.kind != "what_if":
+        return job.key
+    asked = "point" if job.payload.get("point") else str(job.payload.get("model", "engine"))
+    return f"{job.payload.get('flight') or asked}, request {job.key[:12]}"

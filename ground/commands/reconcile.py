@@ -94,10 +94,11 @@ def _print(result: Reconciliation) -> None:
     print(f"{result.flight}, closure revision {result.closure_revision} ({result.closure_state})")
     for engine in result.engines:
         print(f"  {engine.verdict.text}")
-        print(f"    to do: {engine.verdict.advice}")
+        found = engine.verdict.kind != "healthy"
+        print(f"    {'to do: ' if found else ''}{engine.verdict.advice}")
     shown = [one for one in result.models if one.phase == "all" and one.steady]
     if shown:
-        print(f"  {'model error':36} {'of':8} {'ESN':10} {'rms':>9} {'mean':>9} {'n':>6}")
+        print(f"  {'model error':36} {'of':8} {'ESN':10} {'rms':>9} {'mean':>9} {'steps':>6}")
     for one in shown:
         print(f"  {one.model[:36]:36} {one.output:8} {one.esn:10} {one.rms:9.2f} {one.mean:+9.2f} "
               f"{one.n:6d}  {one.unit}")  # fmt: skip

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from ground.commands import Commands, command
+from ground.commands import Commands, command, write_out
 from ground.config import Paths
 
 SUFFIXES = (".pdf", ".html")
@@ -26,7 +26,6 @@ def run(args: argparse.Namespace) -> int:
     from ground.flightreport.gather import gather
     from ground.flightreport.stores import stores_of
     from shared.errors import Rejected
-    from shared.files import write_durably
     from shared.topics import check_identifier
 
     check_identifier(args.flight, "FLIGHT")
@@ -42,6 +41,6 @@ def run(args: argparse.Namespace) -> int:
         from ground.paper.page import page
 
         body = page(document).encode()
-    write_durably(args.out, body)
+    write_out(args.out, body)
     print(f"{args.out}: {sources.flight}, {len(body):,} bytes")
     return 0

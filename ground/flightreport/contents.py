@@ -104,7 +104,7 @@ def _verdicts(sources: Sources) -> Iterator[Block]:
     result = sources.reconciliation
     if result is None:
         why = sources.why_none or "It has not run yet."
-        yield Verdict("unknown", "NOT JUDGED", "No reconciliation of this flight", why)
+        yield Verdict("unknown", "NOT JUDGED", "No reconciliation of this flight", _sentence(why))
         return
     if sources.closure is not None and sources.closure.revision != result.closure_revision:
         yield Paragraph(
@@ -174,7 +174,7 @@ def _engine(result: Reconciliation, engine: EngineResult) -> Iterator[Block]:
         name = parameter_name(v.cause) if "_" in v.cause else v.cause.upper()
         facts.append((name, _plus_minus(v.estimate, v.estimate_95, 2) + f" {unit_text(v.unit)}"))
     if v.probability is not None:
-        facts.append(("Against other causes", f"{100 * v.probability:.1f} %"))
+        facts.append(("Against all else tried", f"{100 * v.probability:.1f} %"))
     if v.onset is not None:
         facts.append(("Since", _onset(v.onset)))
     if v.not_separable:
@@ -285,7 +285,10 @@ def _provenance(sources: Sources) -> Iterator[Block]:
 
 def _sentence(text: str) -> str:
     text = text.strip()
-    return text and text[0].upper() + text[1:] + ("" if text[-1] in ".!?" else ".")
+    if not text:
+        return ""
+    is_name = "_" in text.split()[0]  # of a model, which is written as it is
+    return (text if is_name else text[0].upper() + text[1:]) + ("" if text[-1] in ".!?" else ".")
 
 
 def _cause_name(cause: str) -> str:

@@ -38,6 +38,8 @@ def gather(stores: Stores, flight: str) -> Sources:
         raise Rejected("no such flight", flight, "list them with `tailtwin-ground flights`")
     manifest = records.manifest(row.tail, flight)
     result, why = _result(stores.results, row.tail, flight)
+    if result is None and row.kind == "ground":
+        why = why or "It is a ground period: nothing flew."
     twin = next((one for one in stores.control.twins() if one.tail == row.tail), None)
     return Sources(
         tail=row.tail, flight=flight, made_ns=stores.clock.wall_ns(), twin=twin,

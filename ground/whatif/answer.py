@@ -39,7 +39,7 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Margin(msgspec.Struct, frozen=True, kw_only=True):
-    """To the EGT limit, K; of the hottest point. Negative: above the limit."""
+    """To the EGT limit, K; of the hottest point that both cases answer. Negative: above it."""
 
     case: str
     limit_cel: float

@@ -66,7 +66,7 @@ def compare(
                 for name, case in cases.items()},
         changes=tuple(_changes(before, after, both, phase)),
         margins=tuple(m for name, case in cases.items()
-                      if (m := _margin(name, case, limit_cel, t_ns, phase)) is not None),
+                      if (m := _margin(name, case, both, limit_cel, t_ns, phase)) is not None),
         refused=tuple(r for name, case in cases.items() for r in _refused(name, case, t_ns)),
     )  # fmt: skip
 
@@ -172,9 +172,12 @@ def _changes(before: Case, after: Case, both: npt.NDArray[np.bool_], phase: Name
 
 
 def _margin(
-    name: str, case: Case, limit_cel: float, t_ns: npt.NDArray[np.int64], phase: Names
-) -> Margin | None:
-    egt = case.values["egt"]
+    name: str, case: Case, both: npt.NDArray[np.bool_], limit_cel: float,
+    t_ns: npt.NDArray[np.int64], phase: Names,
+) -> Margin | None:  # fmt: skip
+    """Of the points that both cases answer, so that the two margins compare; of its own where
+    there are none."""
+    egt = np.where(both, case.values["egt"], np.nan) if both.any() else case.values["egt"]
     if not np.isfinite(egt).any():
         return None
     hottest = int(np.nanargmax(egt))

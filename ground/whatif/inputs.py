@@ -142,8 +142,9 @@ def _number(one: Input, value: Given, where: str) -> float:
 def _with_unit(one: Input, text: str, where: str) -> float:
     found = _NUMBER.match(text) if len(text) <= TEXT_MAX else None
     if found is None:
+        words = ", or on or off" if one.has_words else ""
         raise Rejected(f"{text[:TEXT_MAX]!r} is not a number with a unit", where,
-                       f'such as "{one.high:g} {one.unit}"')  # fmt: skip
+                       f'such as "{one.high:g} {one.unit}"{words}')  # fmt: skip
     sign, digits, unit = found.groups()
     number = float(digits) * (-1.0 if sign in ("-", "\u2212") else 1.0)
     if one.is_change and not sign:

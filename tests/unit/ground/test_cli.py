@@ -193,6 +193,27 @@ def test_flights_and_closure_print_what_the_ledger_says(
     assert main(["closure", "NONE", *state]) == 65
 
 
+def test_an_empty_word_is_no_question(
+    paths: Paths, tail: Tail, capsys: pytest.CaptureFixture[str]
+) -> None:
+    state = ["--state", str(paths.state)]
+    for move in ("--take", "--close", "--reject"):
+        assert main(["cases", move, "", *state]) == 65
+    assert main(["cases", "C000001", "--take", " ", *state]) == 65
+    assert "nobody is named" in said(capsys)
+    assert main(["cases", *state]) == 0
+    assert "none is open" in capsys.readouterr().out
+
+
+def test_a_file_that_cannot_be_written_is_said_without_a_trace(
+    paths: Paths, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "nowhere" / "tank.html"
+    order = ["what-if", "--model", "tank", "--hours", "0.1", "--plot", str(out)]
+    assert main([*order, "--state", str(paths.state)]) == 65
+    assert "cannot write" in said(capsys)
+
+
 def test_help_of_every_command_is_there(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         parser().parse_args(["--help"])

@@ -1,5 +1,6 @@
 """The engine under other conditions: signs, held thrust, flights, and what has no answer."""
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -100,6 +101,16 @@ def test_payload_takes_the_thrust_that_drag_asks_for() -> None:
     thrust = next(c for c in answer.engines[0].changes if c.output == "thrust")
     assert thrust.changed / thrust.baseline == pytest.approx(wanted, rel=2e-3)
     assert any("drag" in note for note in answer.notes)
+
+
+def test_margins_are_of_the_points_that_both_cases_answer(flight: FlightInputs) -> None:
+    """Payload answers cruise only: beside the margin at take-off it would look like a gain."""
+    phases = (PhaseChange(T0 * 10**9, "climb"), PhaseChange((T0 + 25) * 10**9, "cruise"))
+    climbed = dataclasses.replace(flight, phases=phases)
+    answer = ask(climbed, flight="F", set={"gross_weight": "50 t", "payload": "+3 t"})
+    before, after = answer.engines[0].margins
+    assert before.phase == after.phase == "cruise"
+    assert after.margin_k < before.margin_k
 
 
 def test_drag_is_that_of_the_polar_by_hand() -> None:
