@@ -34,7 +34,7 @@ class Context:
 class Kind:
     """time_limit_s: of one try, wall time; then its process is killed. waiting_max: queued jobs of
     this kind; more are refused. kept_days: after their end they are removed, with their results;
-    0 keeps them."""
+    0 keeps them. kept_max: the oldest beyond so many are removed before that."""
 
     name: str
     handler: str
@@ -42,6 +42,7 @@ class Kind:
     waiting_max: int
     conclusion: str = ""
     kept_days: int = 0
+    kept_max: int = 0
 
 
 KINDS: dict[str, Kind] = {
@@ -51,6 +52,7 @@ KINDS: dict[str, Kind] = {
         Kind("reconcile", "ground.reconcile.job:reconcile_flight", 600.0, 1_000_000,
              "ground.reconcile.job:conclude"),
         Kind("calibrate", "ground.calibrate.job:calibrate", 1800.0, 100),
-        Kind("what_if", "ground.whatif.job:what_if", 120.0, 100, kept_days=30),
+        Kind("what_if", "ground.whatif.job:what_if", 120.0, 100, kept_days=30,
+             kept_max=1000),
     )
 }  # fmt: skip

@@ -44,6 +44,7 @@ WHERE = "control.db"
 KEY_CHARS_MAX = 200
 PAYLOAD_BYTES_MAX = 1 << 20
 LISTED_MAX = 1000
+FORGOTTEN_MAX = 1000  # in one transaction: a statement names them all
 Conclusion = Callable[[Connection, Job], None]
 
 jobs = Table(
@@ -244,15 +245,29 @@ class Jobs:
                  progress=0.0, text="")  # fmt: skip
             return _job(db.execute(select(jobs).where(jobs.c.id == identity)).one())
 
-    def forget(self, kind: str, before_ns: int) -> list[str]:
-        """Remove jobs that ended before that; the results that no other job names any more."""
-        old = and_(jobs.c.kind == kind, jobs.c.ended_ns < before_ns, jobs.c.state.in_(ENDED))
+    def forget(self, kind: str, before_ns: int, kept_max: int = 0) -> list[str]:
+        """Remove jobs that ended before that, and beyond the newest `kept_max` (0: all are kept),
+        the oldest first and FORGOTTEN_MAX at most; the results that no other job names any more."""
+        ended = and_(jobs.c.kind == kind, jobs.c.state.in_(ENDED))
         with transaction(self.reader, WHERE) as db:
-            if not db.execute(select(jobs.c.id).where(old).limit(1)).first():
-                return []
+            if kept_max:
+                beyond = (
+                    select(jobs.c.ended_ns).where(ended).order_by(jobs.c.ended_ns.desc())
+                    .offset(kept_max).limit(1)
+                )  # fmt: skip
+                newest_ns = db.scalar(beyond)
+                before_ns = before_ns if newest_ns is None else max(before_ns, newest_ns + 1)
+            old = (
+                select(jobs.c.id).where(ended, jobs.c.ended_ns < before_ns)
+                .order_by(jobs.c.ended_ns).limit(FORGOTTEN_MAX)
+            )  # fmt: skip
+            names = list(db.scalars(old))
+        if not names:
+            return []
         with transaction(self.engine, WHERE) as db:
-            results = set(db.scalars(select(jobs.c.result).where(old, jobs.c.result != "")))
-            db.execute(delete(jobs).where(old))
+            gone = and_(jobs.c.id.in_(names), jobs.c.state.in_(ENDED))
+            results = set(db.scalars(select(jobs.c.result).where(gone, jobs.c.result != "")))
+            db.execute(delete(jobs).where(gone))
             kept = set(db.scalars(select(jobs.c.result).where(jobs.c.result.in_(results))))
         return sorted(results - kept)
 

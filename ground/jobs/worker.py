@@ -84,7 +84,7 @@ class Worker:
         for kind in self._kinds.values():
             if kind.kept_days:
                 before_ns = self._clock.wall_ns() - kind.kept_days * DAY_NS
-                for result in self._jobs.forget(kind.name, before_ns):
+                for result in self._jobs.forget(kind.name, before_ns, kind.kept_max):
                     self._blobs.remove(result)
 
     async def _fill(self, queue: JobQueue) -> None:

@@ -104,6 +104,19 @@ def test_what_was_asked_long_ago_is_forgotten_with_its_result_but_not_what_other
     assert jobs.forget("what_if", 40) == []
 
 
+def test_very_much_that_was_asked_is_forgotten_piece_by_piece_and_the_newest_kept(
+    jobs: Jobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ground.jobs.table.FORGOTTEN_MAX", 3)
+    for k in range(10):
+        job = jobs.add("what_if", str(k), {}, k)
+        jobs.finish(claimed(jobs, job, k), f"r{k}", k)
+    assert jobs.forget("what_if", 0) == jobs.forget("what_if", 0, 10) == []
+    assert [jobs.forget("what_if", 0, 4) for _ in range(3)] == [["r0", "r1", "r2"],
+                                                                ["r3", "r4", "r5"], []]  # fmt: skip
+    assert jobs.forget("what_if", 8) == ["r6", "r7"]
+
+
 def test_a_conclusion_that_fails_leaves_the_job_as_it_was(jobs: Jobs) -> None:
     running = claimed(jobs, add(jobs), 0)
 
