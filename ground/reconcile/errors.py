@@ -114,18 +114,22 @@ def _corrected(output: str, value: Float64, dense: Float64, hot: Float64) -> Flo
     return found
 
 
-def deltas_of(first: EngineRows, second: EngineRows) -> list[Delta]:
-    """Deviation of the second minus that of the first, where both are steady."""
+def deltas_of(
+    first: EngineRows, second: EngineRows, models: Sequence[Mapping[str, float]] = ()
+) -> list[Delta]:
+    """Deviation of the second minus that of the first, where both are steady. models: 1 sigma of
+    each baseline, own unit; they err independently."""
     found = []
     both = first.steady & second.steady
     for output, unit in UNITS.items():
         apart = second.deviation(output) - first.deviation(output)
+        own = float(np.hypot.reduce([0.0, *(model.get(output, 0.0) for model in models)]))
         for phase in phases_of(first.phase[both]):
             value = apart[both & (first.phase == phase)]
             found.append(
                 Delta(
                     output=output, unit=unit, phase=phase, esns=(first.esn, second.esn),
-                    n=len(value), mean=float(value.mean()), mean_95=mean_95(value),
+                    n=len(value), mean=float(value.mean()), mean_95=mean_95(value, own),
                 )
             )  # fmt: skip
     return found

@@ -7,27 +7,31 @@ the model does not give at some point stays its linear one there.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
 
 from ground.reconcile.errors import NORMAL_95
-from ground.reconcile.fidelity import Fidelity
+from ground.reconcile.fidelity import FULL_SCALE, OUTPUTS, Fidelity
 from ground.reconcile.health import (
     CAUSES,
     PARAMETERS,
     PRIOR,
+    SENSITIVITY_SIGMA,
     Observed,
     directions,
     joint_estimate,
+    misread,
 )
-from ground.reconcile.onset import Evidence, again, focused, search
+from ground.reconcile.onset import STANDING_SHARE, Evidence, again, focused, search
 from ground.reconcile.result import Parameter
 from ground.reconcile.verdict import THRESHOLD
 
 Float64 = npt.NDArray[np.float64]
 SECANT_PASSES = 2
+NORMAL_ONE_SIDED_95 = 1.644854
 PLAUSIBLE = 0.2
 """Share of the best score that a cause may lack and still be followed; assumption."""
 
@@ -41,7 +45,7 @@ def explain(
     Gauss-Newton in its secant form: the direction of a plausible cause is taken from no change
     to the change it explains, until that stands still.
     """
-    direction = directions(slope, observed.level)
+    direction = directions(slope, observed.level, misread(ln_outputs(fidelity), points))
     found = search(observed, direction)
     for _ in range(SECANT_PASSES):
         plausible = _plausible(found)
@@ -54,6 +58,28 @@ def explain(
         shapes = focused(observed, direction[:, :, j], found[0])
         found = again(observed, direction, found, plausible, shapes)
     return found, direction
+
+
+def second_of(observed: Observed, direction: Float64, best: Evidence) -> Evidence:
+    """The best cause of what the first one leaves."""
+    zero = observed.start_ns[0]
+    came = best.shapes.over((observed.start_ns - zero) / 1e9, (observed.stop_ns - zero) / 1e9)
+    share = came @ best.mass / max(best.reached, 1e-9)
+    taken = best.amount * share[:, None] * direction[:, :, CAUSES.index(best.cause)]
+    sigma = np.hypot(SENSITIVITY_SIGMA, best.amount_sigma / abs(best.amount))
+    left = replace(observed, z=observed.z - taken, taken=taken, taken_sigma=float(sigma))
+    return search(left, direction)[0]
+
+
+def ln_outputs(fidelity: Fidelity) -> Callable[[Mapping[str, Float64]], Float64]:
+    """Of what the baseline predicts, EGT in K, [k, 3]."""
+
+    def predict(points: Mapping[str, Float64]) -> Float64:
+        outputs = fidelity.predict(points).outputs
+        with np.errstate(invalid="ignore"):
+            return np.stack([np.log(outputs[x] + FULL_SCALE[x]) for x in OUTPUTS], axis=1)
+
+    return predict
 
 
 def _plausible(found: list[Evidence]) -> list[Evidence]:
@@ -74,11 +100,15 @@ def _bend(
 
 
 def least_loss(observed: Observed, direction: Float64) -> float:
-    """Standing loss of HPC efficiency whose evidence would reach the threshold, fraction."""
+    """Standing loss of HPC efficiency that 95 flights of 100 would have shown, fraction: its
+    evidence reaches the threshold although noise takes some away."""
     u = direction[:, :, PARAMETERS.index("hpc_eff")]
     push = float(np.einsum("ko,okl,lo->", u, observed.weight, u))
     occam = 0.5 * np.log1p(push * PRIOR["hpc_eff"] ** 2)
-    return float(np.sqrt(2 * (THRESHOLD + occam) / max(push, 1e-9)))
+    occam -= np.log(STANDING_SHARE)
+    return float(
+        (np.sqrt(2 * (THRESHOLD + occam)) + NORMAL_ONE_SIDED_95) / np.sqrt(max(push, 1e-9))
+    )
 
 
 def joint_of(

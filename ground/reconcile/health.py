@@ -30,14 +30,26 @@ PARAMETERS = ("fan_eff", "fan_flow", "lpc_eff", "lpc_flow", "hpc_eff", "hpc_flow
 """As ground.models.turbofan names them; fractions of nominal."""
 TEXTS = {"fan": "fan", "lpc": "booster", "hpc": "HPC", "hpt": "HPT", "lpt": "LPT",
          "eff": "efficiency", "flow": "flow capacity"}  # fmt: skip
+SENSOR_TEXTS = {"n2": "N2 sensor", "egt": "EGT sensor", "ff": "fuel-flow sensor", "n1": "N1 sensor",
+                "tat": "TAT sensor", "mach": "Mach", "altitude": "pressure altitude",
+                "bleed": "bleed signal", "anti-ice": "anti-ice signal"}  # fmt: skip
 
 # 1 sigma of a change between maintenance events, a fraction of nominal; assumptions: compressors
 # take what the air brings (dirt, erosion, ingestion) and lose most, the low-pressure parts least.
 PRIOR = {"fan_eff": 0.01, "fan_flow": 0.01, "lpc_eff": 0.015, "lpc_flow": 0.015, "hpc_eff": 0.03,
          "hpc_flow": 0.03, "hpt_eff": 0.0125, "hpt_flow": 0.01, "lpt_eff": 0.01,
          "lpt_flow": 0.01}  # fmt: skip
-BIAS_PRIOR = {"n2": 0.003, "egt": 0.012, "ff": 0.02}
-"""1 sigma of a sensor that has gone off: 0.3 % N2, 10 K EGT, 2 % fuel flow (assumptions)."""
+BIAS_PRIOR = {"n2": 0.003, "egt": 0.012, "ff": 0.02, "n1": 0.003, "tat": 0.007, "mach": 0.005,
+              "altitude": 0.015, "bleed": 0.03, "anti-ice": 0.03}  # fmt: skip
+"""1 sigma of a sensor that has gone off: 0.3 % N2 and N1, 10 K EGT, 2 % fuel flow, 2 K TAT, Mach 0.005,
+150 ft, 0.6 of a bleed or anti-ice that is not as its signal says (assumptions)."""
+INPUT_SCALE = {"n1": 100.0, "tat": 288.15, "mach": 1.0, "altitude": 1e4, "bleed": 20.0,
+               "anti-ice": 20.0}  # fmt: skip
+"""What an amount of 1 is of an input of the model, own unit. A wrong input looks like an engine that
+is off in everything at once."""
+SWITCHED = ("bleed", "anti-ice")
+SHARED_INPUTS = ("tat", "mach", "altitude")
+"""Of the aircraft: every engine shows them."""
 SENSOR_SHARE = 0.25
 """Of what is found, before the readings are looked at, sensors are a quarter; what deteriorates
 more is at fault more often, in proportion to PRIOR. Assumptions; they decide only between causes
@@ -81,6 +93,10 @@ class Observed:
     """Corrected N1 (%) and Mach, [k, 2]."""
     level: Float64
     """Baseline's outputs, EGT in K, [k, 3]."""
+    taken: Float64 | float = 0.0
+    """What a cause explained and was taken away from z, [k, 3]."""
+    taken_sigma: float = 0.0
+    """Relative error of `taken`, 1 sigma: one error of all windows."""
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -103,7 +119,10 @@ class Observed:
         for o in range(len(OUTPUTS)):
             lag = LAG_S * self.rate[:, o]
             found[o] = self.model[o] ** 2 * alike + np.outer(lag, lag)
-            own = self.white[o] ** 2 / self.rows + (SENSITIVITY_SIGMA * self.z[:, o]) ** 2
+            taken = np.broadcast_to(self.taken, self.z.shape)[:, o]
+            found[o] += np.outer(taken, taken) * self.taken_sigma**2
+            own = self.white[o] ** 2 / self.rows
+            own = own + SENSITIVITY_SIGMA**2 * (self.z[:, o] + taken) ** 2
             found[o][np.diag_indices(len(self))] += own
         return found
 
@@ -139,7 +158,7 @@ class Cause:
     def text(self) -> str:
         """`HPC efficiency`, `EGT sensor`."""
         if self.bias_of:
-            return {"n2": "N2", "egt": "EGT", "ff": "fuel-flow"}[self.bias_of] + " sensor"
+            return SENSOR_TEXTS[self.bias_of]
         component, _, what = self.name.partition("_")
         return f"{TEXTS[component]} {TEXTS[what]}"
 
@@ -148,25 +167,47 @@ def _causes() -> tuple[Cause, ...]:
     total = sum(PRIOR.values())
     engine = [Cause(x, PRIOR[x], SIGN[x], SENSITIVITY_SIGMA, (1 - SENSOR_SHARE) * PRIOR[x] / total)
               for x in PARAMETERS]  # fmt: skip
-    sensors = [Cause(f"bias_{x}", BIAS_PRIOR[x], 0, 0.0, SENSOR_SHARE / len(OUTPUTS))
-               for x in OUTPUTS]  # fmt: skip
+    sensors = [Cause(f"bias_{x}", prior, 0, SENSITIVITY_SIGMA if x in INPUT_SCALE else 0.0,
+                     SENSOR_SHARE / len(BIAS_PRIOR)) for x, prior in BIAS_PRIOR.items()]  # fmt: skip
     return (*engine, *sensors)
 
 
 CAUSES = _causes()
 
 
-def directions(sensitivities: Float64, level: Float64) -> Float64:
+def directions(sensitivities: Float64, level: Float64, inputs: Float64) -> Float64:
     """How z moves with each of CAUSES, [k, 3, causes].
 
-    sensitivities: [k, 3, PARAMETERS]; level: [k, 3]. A bias of N2 and EGT is an amount added, as
-    a share of the median level; that of fuel flow a factor, as of a flow meter.
+    sensitivities: [k, 3, PARAMETERS]; level: [k, 3]; inputs: of `misread`, [k, 3, INPUT_SCALE]. A
+    bias of N2 and EGT is an amount added, as a share of the median level; that of fuel flow a
+    factor, as of a flow meter.
     """
     k = len(sensitivities)
     biases = np.zeros((k, len(OUTPUTS), len(OUTPUTS)))
     for i, name in enumerate(OUTPUTS):
         biases[:, i, i] = 1.0 if name == "ff" else np.median(level[:, i]) / level[:, i]
-    return np.concatenate([sensitivities, biases], axis=2)
+    return np.concatenate([sensitivities, biases, inputs], axis=2)
+
+
+def misread(
+    predict: Callable[[Mapping[str, Float64]], Float64], points: Mapping[str, Float64]
+) -> Float64:
+    """How z moves when an input reads too high by its INPUT_SCALE, [k, 3, INPUT_SCALE].
+
+    predict: points to ln of outputs (EGT in K), [k, 3]. The engine answers to what is true, its
+    baseline to what was read. 0 where the model does not speak.
+    """
+    found = []
+    for cause, scale in INPUT_SCALE.items():
+        name = cause.replace("-", "_")
+        if cause in SWITCHED:  # what the other position would show
+            low, high = np.zeros_like(points[name]), np.ones_like(points[name])
+        else:
+            half = BIAS_PRIOR[cause] * scale
+            low, high = points[name] - half, points[name] + half
+        apart = predict({**points, name: high}) - predict({**points, name: low})
+        found.append(-apart * scale / (high - low)[:, None])
+    return np.nan_to_num(np.stack(found, axis=2))
 
 
 def model_error(sigma: Mapping[str, float], level: Mapping[str, float]) -> Float64:

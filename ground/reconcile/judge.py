@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from ground.models.baseline import Baseline
 from ground.reconcile.errors import NORMAL_95, EngineRows
-from ground.reconcile.explain import explain, joint_of, least_loss
+from ground.reconcile.explain import explain, joint_of, least_loss, second_of
 from ground.reconcile.fidelity import FULL_SCALE, INPUTS, OUTPUTS, Fidelity
 from ground.reconcile.health import (
     PARAMETERS,
@@ -28,7 +28,7 @@ from ground.reconcile.health import (
 from ground.reconcile.onset import Evidence
 from ground.reconcile.result import EngineResult, Finding, Verdict
 from ground.reconcile.rows import Binding, Rows
-from ground.reconcile.verdict import hypotheses_of, not_enough, verdict_of
+from ground.reconcile.verdict import THRESHOLD, hypotheses_of, not_enough, verdict_of
 from ground.reconcile.windows import STEADY, Windows, steady_rows, windows_of
 from shared.behaviour.formulas import corrected_speed, theta
 from shared.bundle import Steady
@@ -103,7 +103,8 @@ def _explained(
     points = {x: windows.mean(columns[x]) for x in INPUTS}
     slope = np.nan_to_num(fidelity.sensitivities(points, {}, PARAMETERS))
     causes, direction = explain(observed, slope, points, fidelity)
-    verdict = verdict_of(name, observed, causes, level, least_loss(observed, direction))
+    second = second_of(observed, direction, causes[0]) if causes[0].score >= THRESHOLD else None
+    verdict = verdict_of(name, observed, causes, level, least_loss(observed, direction), second)
     result = msgspec.structs.replace(
         counted, verdict=verdict, hypotheses=hypotheses_of(observed, causes),
         parameters=joint_of(observed, causes[0], slope, points, fidelity),

@@ -27,6 +27,7 @@ Float64 = npt.NDArray[np.float64]
 ONSETS = 60
 """Onsets tried over a flight; the best is then looked at finer."""
 RAMPS_S = (0.0, 60.0, 120.0, 240.0, 480.0, 960.0, 1920.0, 3840.0, 7680.0)
+LIMIT_SHARE = 0.02  # of the range of amounts: what counts as its end
 AMOUNTS = 160
 """Amounts tried up to AMOUNT_MAX: steps of 0.05 %."""
 STANDING_SHARE = 0.5  # prior: half of what is found in a flight was there before; assumption
@@ -104,6 +105,8 @@ class Evidence:
     """Share of the change that had come at the end of the last window, mean."""
     standing: float
     """Posterior that it was there before the first window."""
+    at_limit: float
+    """Posterior of the greatest amounts tried: near 1, the change is greater than any of them."""
 
     @property
     def rank(self) -> float:
@@ -137,6 +140,7 @@ def evidence_of(observed: Observed, cause: Cause, direction: Float64, shapes: Sh
     return Evidence(
         cause, score, shapes, by_shape, amount, sigma, chi2, float(by_shape @ came[-1]),
         float(by_shape[shapes.standing].sum()),
+        float(mass[np.abs(amounts) > np.abs(amounts).max() * (1 - LIMIT_SHARE)].sum()),
     )  # fmt: skip
 
 

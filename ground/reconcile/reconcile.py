@@ -82,7 +82,8 @@ def reconcile(
                          for y in deviations_of(x.rows, x.model)),
         deltas=tuple(y for first, second in pairwise(compared)
                      if first.rows is not None and second.rows is not None
-                     for y in deltas_of(first.rows, second.rows)),
+                     for y in deltas_of(first.rows, second.rows,
+                                        [x.model for x in (first, second) if x.model])),
         engines=tuple(x.result for x in judged.values()), findings=tuple(findings),
         series=tuple(_series(compared, edge)),
     )  # fmt: skip

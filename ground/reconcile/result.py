@@ -94,7 +94,10 @@ class Deviation(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Delta(msgspec.Struct, frozen=True, kw_only=True):
-    """Engine-to-engine: deviation of the second minus that of the first, same times."""
+    """Engine-to-engine: deviation of the second minus that of the first, same times.
+
+    mean_95: as of a deviation, with the uncertainty of both baselines.
+    """
 
     output: str
     unit: str
@@ -120,9 +123,10 @@ class Onset(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Hypothesis(msgspec.Struct, frozen=True, kw_only=True):
-    """One cause, tried alone. name: a health parameter, `bias_n2 | bias_egt | bias_ff`, `none`.
+    """One cause, tried alone. name: a health parameter, `bias_` and a sensor's quantity, `none`.
 
-    estimate, estimate_95: change in % (of the parameter; of the reading, of EGT in K).
+    estimate, estimate_95: change in % (of the parameter; of the reading, of EGT in K; of what
+    ground/reconcile/health.py's INPUT_SCALE says of an input).
     chi2: of what it leaves unexplained, over `dof`. probability: share of the evidence.
     """
 
@@ -155,7 +159,8 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     text: str
     advice: str
     cause: str = ""
-    """A health parameter, or a sensor's output (`n2`, `egt`, `ff`)."""
+    """A health parameter, or a sensor's quantity (`n2`, `egt`, `ff`, `n1`, `tat`, `mach`,
+    `altitude`, `bleed`, `anti-ice`)."""
     not_separable: tuple[str, ...] = ()
     """Causes that explain the readings about as well; empty when there is one."""
     estimate: float | None = None

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
+from ground.reconcile.health import SHARED_INPUTS
 from ground.reconcile.result import EngineResult, ModelError, Reconciliation
 
 MODEL_RMS_MAX = {"egt": 10.0, "ff": 100.0, "n2": 1.0}
@@ -40,11 +41,11 @@ class Suspect:
 
 def suspects_of(result: Reconciliation) -> list[Suspect]:
     """At most one an engine, and one a model's output."""
-    found = [suspect for one in result.engines for suspect in _of_engine(one)]
+    found = [suspect for one in result.engines for suspect in _of_engine(result.tail, one)]
     return found + list(_of_models(result))
 
 
-def _of_engine(engine: EngineResult) -> Iterator[Suspect]:
+def _of_engine(tail: str, engine: EngineResult) -> Iterator[Suspect]:
     verdict = engine.verdict
     figures: Figures = {
         "estimate": verdict.estimate, "estimate_95": verdict.estimate_95, "unit": verdict.unit,
@@ -60,13 +61,19 @@ def _of_engine(engine: EngineResult) -> Iterator[Suspect]:
         )  # fmt: skip
     if verdict.kind in ("degrading", "sensor_fault", "unexplained"):
         names = [_thing(name) for name in (verdict.cause, *verdict.not_separable) if name]
-        subjects = list(dict.fromkeys(f"engine:{engine.esn}:{name}" for name in names))
+        subjects = list(dict.fromkeys(_subject(tail, engine.esn, name) for name in names))
         subject = subjects[0] if subjects else f"engine:{engine.esn}:unexplained"
         what = verdict.cause.replace("_", " ") or "off its baseline"
         yield Suspect(
             "maintenance", subject, f"ESN {engine.esn}: {what}, {verdict.kind.replace('_', ' ')}",
             verdict.text, verdict.advice, tuple(subjects[1:]), figures,
         )  # fmt: skip
+
+
+def _subject(tail: str, esn: str, thing: str) -> str:
+    """An input that all engines share is of the aircraft: one case, whichever engine shows it."""
+    shared = thing.removeprefix("sensor_") in SHARED_INPUTS
+    return f"tail:{tail}:{thing}" if shared else f"engine:{esn}:{thing}"
 
 
 def _thing(cause: str) -> str:

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from scipy.stats import chi2 as chi2_law
 
 from ground.reconcile.errors import NORMAL_95
-from ground.reconcile.health import Observed
+from ground.reconcile.health import INPUT_SCALE, Observed
 from ground.reconcile.onset import Evidence, When, probabilities, when
 from ground.reconcile.result import Hypothesis, Onset, Verdict
 
@@ -40,16 +40,28 @@ ADVICE = {
     "bias_n2": "check the N2 sensor and its wiring before the engine is touched",
     "bias_egt": "check the thermocouples and their harness before the engine is touched",
     "bias_ff": "check the fuel-flow transmitter before the engine is touched",
+    "bias_n1": "check the N1 sensor and its wiring before the engine is touched",
+    "bias_tat": "check the TAT probe and its heater before an engine is touched; a wrong TAT shows on "
+    "every engine of the aircraft",
+    "bias_mach": "check pitot, static and the air-data computer before an engine is touched; a wrong "
+    "Mach shows on every engine of the aircraft",
+    "bias_altitude": "check the static ports and the air-data computer before an engine is touched; a "
+    "wrong altitude shows on every engine of the aircraft",
+    "bias_bleed": "check the bleed valves and what their signal says before the engine is touched",
+    "bias_anti-ice": "check the anti-ice valves and what their signal says before the engine is "
+    "touched",
 }
-SENSOR_UNITS = {"n2": "%", "egt": "Cel", "ff": "kg/h"}
+SENSOR_UNITS = {"n2": "%", "egt": "Cel", "ff": "kg/h", "n1": "%", "tat": "Cel", "mach": "1",
+                "altitude": "[ft_i]", "bleed": "1", "anti-ice": "1"}  # fmt: skip
 
 
 def verdict_of(
     name: str, observed: Observed, found: Sequence[Evidence], level: dict[str, float],
-    least_loss: float,
+    least_loss: float, second: Evidence | None = None,
 ) -> Verdict:  # fmt: skip
     """name: `engine 2 (ESN …)`; found: best first, the best one refined; level: typical readings
-    (EGT in K); least_loss: HPC efficiency loss that would have been found, fraction."""
+    (EGT in K); least_loss: HPC efficiency loss that would have been found, fraction; second: best
+    cause of what the best one leaves."""
     best, score = found[0], found[0].score
     odds = probabilities(found)[1]
     if score < THRESHOLD:
@@ -58,12 +70,16 @@ def verdict_of(
         return Verdict(
             kind="healthy",
             text=f"{name}: healthy; no change against its baseline",
-            advice=f"a loss of HPC efficiency from about {100 * least_loss:.1f} % on would have "
-            "been seen in this flight",
+            advice=f"a standing loss of HPC efficiency from about {100 * least_loss:.1f} % on would "
+            "have been seen in this flight (95 of 100)",
             score=score, threshold=THRESHOLD, probability=probabilities(found)[0],
         )  # fmt: skip
     if _chance(best.chi2, 3 * len(observed) - 1) < UNEXPLAINED_P:
         return _unexplained(name, best.chi2, 3 * len(observed) - 1, score)
+    if best.at_limit > 0.5:
+        return _beyond(name, best, score, level)
+    if second is not None and second.score >= THRESHOLD:
+        return _two(name, observed, best, second, level)
     rivals = [e for e in found[1:] if best.rank - e.rank < SEPARABLE]
     onset = onset_of(observed, best)
     scale, unit = _scale(best, level)
@@ -139,6 +155,36 @@ def _unexplained(name: str, chi2: float, dof: int, score: float) -> Verdict:
     )  # fmt: skip
 
 
+def _two(
+    name: str, observed: Observed, best: Evidence, second: Evidence, level: dict[str, float]
+) -> Verdict:
+    """What the best cause leaves is news of its own: a sensor that is off may cover an engine."""
+    told = [f"{x.cause.text} {_size(x, level)} {since_text(onset_of(observed, x))}"
+            for x in (best, second)]  # fmt: skip
+    return Verdict(
+        kind="unexplained",
+        text=f"{name}: off its baseline, and no single cause explains it; most like {told[0]}, and "
+        f"beside it {told[1]}",
+        advice="look at the deviations by hand: two causes at once; "
+        + "; ".join(dict.fromkeys(ADVICE[x.cause.name] for x in (best, second))),
+        score=best.score, threshold=THRESHOLD,
+    )  # fmt: skip
+
+
+def _beyond(name: str, best: Evidence, score: float, level: dict[str, float]) -> Verdict:
+    """Nothing tried is as large: an amount at the end of what is tried is no estimate."""
+    scale, unit = _scale(best, level)
+    most = f"{float(f'{scale * best.amount:.2g}'):+g} {unit}"
+    return Verdict(
+        kind="unexplained",
+        text=f"{name}: off its baseline by more than any wear; most like {best.cause.text} beyond "
+        f"{most}, the most that is tried",
+        advice="damage, a wrong baseline or a sensor that failed: look before the next flight; "
+        + ADVICE[best.cause.name],
+        score=score, threshold=THRESHOLD,
+    )  # fmt: skip
+
+
 def not_enough(name: str, why: str, advice: str, out_of_range: bool = False) -> Verdict:
     """Nothing can be said, and why."""
     kind = "model_out_of_range" if out_of_range else "not_enough_data"
@@ -148,16 +194,18 @@ def not_enough(name: str, why: str, advice: str, out_of_range: bool = False) -> 
 def _scale(evidence: Evidence, level: dict[str, float]) -> tuple[float, str]:
     """What turns its amount into the unit it is told in."""
     output = evidence.cause.bias_of
-    return (level[output], SENSOR_UNITS[output]) if output else (100.0, "%")
+    if not output:
+        return 100.0, "%"
+    return (INPUT_SCALE | level)[output], SENSOR_UNITS[output]
 
 
 def _size(evidence: Evidence, level: dict[str, float]) -> str:
     """`-3.0 % ± 0.4`."""
     scale, unit = _scale(evidence, level)
     half = scale * NORMAL_95 * evidence.amount_sigma
-    digits = 0 if half >= 10 else 1 if half >= 0.1 else 2
-    shown = {"Cel": "K"}.get(unit, unit)  # a difference of temperatures
-    return f"{scale * evidence.amount:+.{digits}f} {shown} ± {half:.{digits}f}"
+    digits = 0 if half >= 10 else 1 if half >= 0.1 else 2 if half >= 0.01 else 3
+    shown = {"Cel": " K", "1": "", "[ft_i]": " ft"}.get(unit, f" {unit}")  # K: a difference
+    return f"{scale * evidence.amount:+.{digits}f}{shown} ± {half:.{digits}f}"
 
 
 def _advice(best: Evidence, rivals: Sequence[Evidence], onset: Onset) -> str:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from ground.reconcile.health import (
     CAUSES,
+    INPUT_SCALE,
     PARAMETERS,
     Observed,
     joint_estimate,
@@ -97,7 +98,8 @@ def test_a_baseline_without_figures_is_trusted_no_more_than_the_floor() -> None:
 
 
 def directions_of() -> Float64:
-    return np.concatenate([np.tile(SLOPES, (K, 1, 1)), np.tile(np.eye(3), (K, 1, 1))], axis=2)
+    return np.concatenate([np.tile(SLOPES, (K, 1, 1)), np.tile(np.eye(3), (K, 1, 1)),
+                           np.zeros((K, 3, len(INPUT_SCALE)))], axis=2)  # fmt: skip
 
 
 def noisy(seed: int, change: Float64 | float = 0.0) -> Float64:
