@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import msgspec
 from sqlalchemy import (
@@ -20,6 +20,7 @@ from sqlalchemy import (
     Index,
     Integer,
     LargeBinary,
+    Row,
     String,
     Table,
     event,
@@ -52,9 +53,12 @@ baselines = Table(
     sqlite_autoincrement=True,
 )
 Index("baselines_by_esn", baselines.c.esn, baselines.c.serial)
-for _verb in ("update", "delete"):
+_IS_THERE = (
+    "when new.serial in (select serial from baselines)"  # else `insert or replace` removes it
+)
+for _verb, _when in (("update", ""), ("delete", ""), ("insert", _IS_THERE)):
     _refusal = DDL(  # type: ignore[no-untyped-call]  # SQLAlchemy leaves it untyped
-        f"create trigger baselines_no_{_verb} before {_verb} on baselines begin "
+        f"create trigger baselines_no_{_verb} before {_verb} on baselines {_when} begin "
         "select raise(abort, 'baselines are only added to'); end"
     )
     event.listen(baselines, "after_create", _refusal.execute_if(dialect="sqlite"))
@@ -118,17 +122,19 @@ class Baselines:
             raise Rejected("who approves it, and why, has to be said", where,
                            f"--by and --reason, up to {WHO_CHARS_MAX} and {WHY_CHARS_MAX} letters")  # fmt: skip
         _check_fits(proposal, control, engine_sha256, where)
-        known = self.history(proposal.esn)
-        since = since_ns if since_ns is not None else now_ns if known else 0
-        if since > now_ns or (known and since < known[-1].since_ns):
-            raise Rejected("is not between the last event of this ESN and now", f"{where}: --since",
-                           "give the time of the maintenance event; `baseline show` lists the "
-                           "earlier ones")  # fmt: skip
         approved = msgspec.structs.replace(
             proposal, event=event, approved_by=by, approved_ns=now_ns, reason=reason
         )
         body = msgspec.json.encode(approved, order="deterministic")
         with transaction(self._engine, WHERE) as db:
+            newest = select(baselines.c.since_ns).where(baselines.c.esn == proposal.esn)
+            known = db.scalar(newest.order_by(baselines.c.serial.desc()).limit(1))
+            since = since_ns if since_ns is not None else 0 if known is None else now_ns
+            if since > now_ns or (known is not None and since < known):
+                raise Rejected("is not between the last event of this ESN and now",
+                               f"{where}: --since",
+                               "give the time of the maintenance event; `baseline show` lists the "
+                               "earlier ones")  # fmt: skip
             last = db.execute(
                 select(baselines).order_by(baselines.c.serial.desc()).limit(1)
             ).first()
@@ -143,14 +149,28 @@ class Baselines:
         return Approved(serial=serial, since_ns=since, baseline=approved)
 
     def faults(self) -> list[str]:
-        """Where the chain is broken; empty when it is whole."""
-        found, link = [], bytes(32)
+        """Where the chain is broken, or a row says other than what was approved; empty when whole."""
+        found: list[str] = []
+        link = bytes(32)
         with transaction(self._engine, WHERE) as db:
+            if not self._engine.dialect.has_table(db, "baselines"):
+                return found
             for row in db.execute(select(baselines).order_by(baselines.c.serial)):
                 if row.previous != link:
                     found.append(f"baseline {row.serial} does not follow the one before it")
+                if not _is_as_approved(row):
+                    found.append(f"baseline {row.serial} is not as it was approved")
                 link = _link(row.previous, row.since_ns, row.body)
         return found
+
+
+def _is_as_approved(row: Row[Any]) -> bool:
+    try:
+        said = parse_baseline(row.body, f"{WHERE}: baselines {row.serial}")
+    except Rejected:
+        return False
+    names = ("esn", "event", "approved_by", "approved_ns", "reason")
+    return all(getattr(row, name) == getattr(said, name) for name in names)
 
 
 def _link(previous: bytes, since_ns: int, body: bytes) -> bytes:

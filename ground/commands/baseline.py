@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from pathlib import Path
 
 from ground.commands import Commands, command, second, write_out
@@ -16,6 +17,7 @@ tailtwin-ground baseline approve --state var/ground --esn 894101 --event wash \\
 tailtwin-ground baseline show --state var/ground --esn 894101
 """
 ENGINE_TYPE = "hbtf_cfm56"
+CHAIN_BROKEN = 74  # EX_IOERR, as of other damaged stores
 UNITS = {"n2": "%", "egt": "Cel", "ff": "kg/h"}
 EVENTS = ("installation", "engine_change", "wash", "shop_visit")
 
@@ -105,10 +107,14 @@ def _show(args: argparse.Namespace) -> int:
 
     from ground.calibrate.baselines import Baselines
 
-    rows = Baselines.open(Paths(args.state).control).history(args.esn)
+    store = Baselines.open(Paths(args.state).control)
+    rows, faults = store.history(args.esn), store.faults()
+    for fault in faults:
+        print(fault, file=sys.stderr)
+    code = CHAIN_BROKEN if faults else 0
     if args.json:
         print(json.dumps([msgspec.to_builtins(row) for row in rows], indent=1))
-        return 0
+        return code
     print(f"{'ESN':10} {'event':13} {'holds from':20} {'approved':20} {'by':16} "
           f"{'sha-256 begins':16}  reason")  # fmt: skip
     for row in rows:
@@ -117,7 +123,7 @@ def _show(args: argparse.Namespace) -> int:
               f"{second(b.approved_ns):20} {b.approved_by:16.16} {b.sha256[:16]}  {b.reason}")  # fmt: skip
     if not rows:
         print(f"no baseline of ESN {args.esn} is approved" if args.esn else "none is approved")
-    return 0
+    return code
 
 
 def _since(since_ns: int) -> str:

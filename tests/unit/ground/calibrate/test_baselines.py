@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pysqlite3
@@ -11,7 +12,7 @@ import pytest
 from ground.__main__ import main
 from ground.calibrate.baselines import EVENTS, Approved, Baselines
 from ground.commands.baseline import EVENTS as OFFERED
-from ground.models.baseline import nominal
+from ground.models.baseline import Baseline, nominal
 from ground.models.turbofan.engine import load_engine_type
 from ground.twins.control import Control, FittedEngine, TailFile
 from shared.errors import Rejected
@@ -91,7 +92,11 @@ def test_rows_can_be_neither_changed_nor_removed(
 ) -> None:
     add(store, control)
     db = pysqlite3.connect(str(tmp_path / "control.db"))
-    for text in ("update baselines set reason = 'x'", "delete from baselines"):
+    replaced = (
+        "insert or replace into baselines select serial, esn, since_ns, event, 'eve', approved_ns, "
+        "reason, body, previous from baselines"
+    )
+    for text in ("update baselines set reason = 'x'", "delete from baselines", replaced):
         with pytest.raises(pysqlite3.IntegrityError, match="only added to"):
             db.execute(text)
     db.rollback()
@@ -102,6 +107,39 @@ def test_rows_can_be_neither_changed_nor_removed(
     db.commit()
     db.close()
     assert store.faults() == ["baseline 2 does not follow the one before it"]
+
+
+def test_the_command_line_says_which_row_is_not_as_it_was_approved(
+    store: Baselines, control: Control, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shown = ["baseline", "show", "--state", str(tmp_path)]
+    add(store, control)
+    assert main(shown) == 0
+    db = pysqlite3.connect(str(tmp_path / "control.db"), isolation_level=None)
+    db.execute("drop trigger baselines_no_update")
+    for column, approved in (("esn", "7001"), ("approved_by", "ab"), ("event", "installation")):
+        db.execute(f"update baselines set {column} = 'wash'")  # noqa: S608  # of the line above
+        assert main(shown) == 74
+        assert "baseline 1 is not as it was approved" in capsys.readouterr().err
+        db.execute(f"update baselines set {column} = '{approved}'")  # noqa: S608
+    assert main(shown) == 0
+    db.close()
+
+
+def test_of_two_who_approve_at_once_the_earlier_event_does_not_come_on_top(
+    store: Baselines, control: Control, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add(store, control)
+    encode = msgspec.json.encode
+
+    def slow(said: Baseline, **how: Any) -> bytes:
+        monkeypatch.setattr("ground.calibrate.baselines.msgspec.json.encode", encode)
+        add(store, control, event="wash", since_ns=NOW)  # another is faster
+        return encode(said, **how)
+
+    monkeypatch.setattr("ground.calibrate.baselines.msgspec.json.encode", slow)
+    with pytest.raises(Rejected, match="between the last event"):
+        add(store, control, event="wash", since_ns=NOW - 10)
 
 
 def test_ground_where_nothing_was_approved_answers_none(control: Control, tmp_path: Path) -> None:
