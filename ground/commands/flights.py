@@ -31,6 +31,7 @@ def run(args: argparse.Namespace) -> int:
     if args.tail:
         check_identifier(args.tail, "--tail")
     rows = Records(open_reader(paths.ledger), SegmentReader(paths.segments)).flights(args.tail)
+    rows.sort(key=lambda row: row.t_last_ns, reverse=True)
     if args.json:
         print(json.dumps([msgspec.structs.asdict(row) for row in rows], indent=1))
         return 0
