@@ -33,14 +33,17 @@ class Context:
 @dataclass(frozen=True, slots=True)
 class Kind:
     """time_limit_s: of one try, wall time; then its process is killed. waiting_max: queued jobs of
-    this kind; more are refused. kept_days: after their end they are removed, with their results;
-    0 keeps them. kept_max: the oldest beyond so many are removed before that."""
+    this kind; more are refused. ahead_max: how many of them are put into the queue at a time: so
+    many a job of another kind may have to wait behind; 0 is no bound. kept_days: after their end
+    they are removed, with their results; 0 keeps them. kept_max: the oldest beyond so many are
+    removed before that."""
 
     name: str
     handler: str
     time_limit_s: float
     waiting_max: int
     conclusion: str = ""
+    ahead_max: int = 0
     kept_days: int = 0
     kept_max: int = 0
 
@@ -51,8 +54,8 @@ KINDS: dict[str, Kind] = {
         # The aim is 60 s for a 10 h flight; ten times that is a hang (assumption).
         Kind("reconcile", "ground.reconcile.job:reconcile_flight", 600.0, 1_000_000,
              "ground.reconcile.job:conclude"),
-        Kind("calibrate", "ground.calibrate.job:calibrate", 1800.0, 100),
-        Kind("what_if", "ground.whatif.job:what_if", 120.0, 100, kept_days=30,
+        Kind("calibrate", "ground.calibrate.job:calibrate", 1800.0, 100, ahead_max=1),
+        Kind("what_if", "ground.whatif.job:what_if", 120.0, 100, ahead_max=4, kept_days=30,
              kept_max=1000),
     )
 }  # fmt: skip

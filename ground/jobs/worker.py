@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections import Counter
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -97,7 +98,7 @@ class Worker:
         for job in await asyncio.to_thread(self._jobs.reap, now_ns):
             event("job_abandoned", level=logging.WARNING, job=job.id, worker=job.worker)
             await queue.forget(job.kind, job.id)
-        due = await asyncio.to_thread(self._jobs.due, now_ns, IN_QUEUE_MAX)
+        due = self._in_turn(await asyncio.to_thread(self._jobs.due, now_ns, IN_QUEUE_MAX))
         names = {name for _, name in due}
         self._put_s = {name: times for name, times in self._put_s.items() if name in names}
         for kind, name in due:
@@ -109,6 +110,16 @@ class Worker:
                 first_s = now_s
             await queue.put(kind, name)
             self._put_s[name] = first_s, now_s
+
+    def _in_turn(self, due: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+        """Of each kind those that may be in the queue now, so that none keeps the others out."""
+        turn, taken = [], Counter[str]()
+        for kind, name in due:
+            taken[kind] += 1
+            known = self._kinds.get(kind)
+            if known is None or not known.ahead_max or taken[kind] <= known.ahead_max:
+                turn.append((kind, name))
+        return turn
 
     async def _take(self, queue: JobQueue) -> None:
         event("working", worker=self._name)
