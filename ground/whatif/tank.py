@@ -11,15 +11,19 @@ from collections.abc import Mapping
 import numpy as np
 
 from ground.models.model import Float64
-from ground.models.tank.parent import TankModel
+from ground.models.tank.parent import INPUTS, TankModel
+from ground.models.tank.simulate import Inputs, simulate
 from ground.models.tank.tank import Tank, load_tank
 from ground.whatif.answer import Curve, Scenario
 from ground.whatif.request import Request
+from shared.errors import Rejected
 
 TANK = "regional_lh2"
 STEP_S = 60.0
-SHOWN = {"pressure": "Pressure", "liquid": "Liquid", "surface": "Temperature of the surface",
-         "vent": "Vent flow"}  # fmt: skip
+SHOWN = {"pressure": ("Pressure", "kPa"), "liquid": ("Liquid", "kg"),
+         "surface": ("Temperature of the surface", "K"), "vented": ("Vented so far", "kg")}  # fmt: skip
+"""Vented as a sum: the vent blows for seconds, which a flow once a minute does not see."""
+VENTED_KG = 1e-6
 POINTS_MAX = 600
 
 
@@ -28,14 +32,13 @@ def scenario(request: Request) -> Scenario:
     tank = load_tank(TANK)
     cases = {"baseline": request.point, "changed": _changed(request.point, request.set)}
     models = {name: _run(tank, inputs, request.hours) for name, inputs in cases.items()}
-    units = {port.name: port.unit for port in TankModel.outputs}
     rows = len(next(iter(models.values()))[1]["pressure"])
     every = -(-rows // POINTS_MAX)
     hours = np.arange(rows)[::every] * STEP_S / 3600
     curves = [
-        Curve(name=text, unit=units[name], baseline=_nullable(models["baseline"][1][name][::every]),
+        Curve(name=text, unit=unit, baseline=_nullable(models["baseline"][1][name][::every]),
               changed=_nullable(models["changed"][1][name][::every]))
-        for name, text in SHOWN.items()
+        for name, (text, unit) in SHOWN.items()
     ]  # fmt: skip
     return Scenario(
         model=f"tank {tank.name}", model_sha256=tank.sha256, hours=tuple(hours.round(4).tolist()),
@@ -48,25 +51,35 @@ def scenario(request: Request) -> Scenario:
 def _changed(point: Mapping[str, float], changes: Mapping[str, float]) -> dict[str, float]:
     share = 1.0 + changes.get("heat_leak", 0.0) / 100.0
     rest = {name: value for name, value in changes.items() if name != "heat_leak"}
-    return {**point, **rest, "heat_leak": point["heat_leak"] * share}
+    heat_w = point["heat_leak"] * share
+    most_w = next(port.valid[1] for port in INPUTS if port.name == "heat_leak")
+    if heat_w > most_w:
+        raise Rejected(f"makes {heat_w:g} W", "set.heat_leak", f"{most_w:g} W at most")
+    return {**point, **rest, "heat_leak": heat_w}
 
 
 def _run(tank: Tank, inputs: Mapping[str, float], hours: float) -> tuple[str, dict[str, Float64]]:
     """(why it stopped, columns)."""
-    model = TankModel(tank, inputs["start_pressure"], inputs["fill"] / 100.0, STEP_S)
+    start = TankModel(tank, inputs["start_pressure"], inputs["fill"] / 100.0, STEP_S).start
     ones = np.ones(round(hours * 3600 / STEP_S) + 1)
-    out = model.evaluate({
-        "heat_leak": inputs["heat_leak"] * ones, "draw": inputs["draw"] * ones,
-        "pressurant": 0.0 * ones, "ambient": inputs["ambient_pressure"] * ones,
-    })  # fmt: skip
-    return model.why, out
+    draw_kg_s = inputs["draw"] / 1000.0
+    run = simulate(tank, start, Inputs(
+        heat_w=inputs["heat_leak"] * ones, draw_kg_s=draw_kg_s * ones, pressurant_kg_s=0.0 * ones,
+        ambient_pa=inputs["ambient_pressure"] * 1000.0 * ones,
+    ), STEP_S)  # fmt: skip
+    drawn_kg = draw_kg_s * STEP_S * np.arange(len(ones))
+    vented_kg = -run.crossed_kg - drawn_kg
+    vented_kg[np.abs(vented_kg) < VENTED_KG] = 0.0  # what rounding leaves
+    return run.why, {"pressure": run.pressure_pa / 1000.0, "liquid": run.liquid_kg,
+                     "surface": run.surface_k, "vented": vented_kg}  # fmt: skip
 
 
 def _events(name: str, why: str, out: Mapping[str, Float64]) -> list[str]:
     said = []
-    venting = np.flatnonzero(out["vent"] > 0)
+    venting = np.flatnonzero(out["vented"] > 0)
     if len(venting):
-        said.append(f"{name}: the vent opens after {venting[0] * STEP_S / 3600:.1f} h")
+        said.append(f"{name}: the vent opens after {venting[0] * STEP_S / 3600:.1f} h; "
+                    f"{np.nanmax(out['vented']):.2f} kg are vented")  # fmt: skip
     else:
         said.append(f"{name}: the vent stays shut")
     if why:

@@ -8,6 +8,7 @@ from ground.whatif.inputs import TANK_DEFAULTS
 from ground.whatif.paper import document
 from ground.whatif.request import Asked, check
 from ground.whatif.run import Sources, run
+from shared.errors import Rejected
 
 
 def ask(**asked: object) -> Answer:
@@ -34,3 +35,18 @@ def test_from_where_it_runs_dry_there_are_no_numbers_and_it_is_said() -> None:
     assert answer.scenario is not None
     assert answer.scenario.curves[0].baseline[-1] is None
     assert any("no answer from" in text and "fill" in text for text in answer.scenario.events)
+
+
+def test_a_vent_that_blows_for_seconds_is_seen() -> None:
+    answer = ask(hours=0.5, point={"start_pressure": "248 kPa"}, set={"heat_leak": "+100 %"})
+    assert answer.scenario is not None
+    (vented,) = [curve for curve in answer.scenario.curves if curve.name.startswith("Vented")]
+    rows = zip(vented.changed, vented.changed[1:], strict=False)
+    assert all(b is not None and a is not None and b >= a for a, b in rows)
+    assert vented.unit == "kg" and vented.changed[-1] is not None and vented.changed[-1] > 0.1
+    assert any("changed: the vent opens after 0." in text for text in answer.scenario.events)
+
+
+def test_more_heat_than_the_tank_model_takes_is_refused() -> None:
+    with pytest.raises(Rejected, match="makes 25000 W"):
+        ask(hours=0.1, point={"heat_leak": "5 kW"}, set={"heat_leak": "+400 %"})
