@@ -1,7 +1,7 @@
 """Fresh: answers that many ask for and that change once a second at most, made once for all of them.
 
-In: a key and how to make its answer. Out: ready bytes, at most `age_max_s` old. Always holds: one
-making at a time for a key, whoever waits gets the same; an error is told to all who wait and kept for
+In: a key and how to make its answer. Out: ready bytes, at most `age_max_s` old when they were asked
+for, however long the making takes. Always holds: one making at a time for a key, shared by who waits; an error is told to all who wait and kept for
 nobody; the cache is bounded, least used first out.
 """
 
@@ -29,7 +29,8 @@ class Fresh:
         """make: called in a thread."""
         self._make, self._age_max_s, self._now_s = make, age_max_s, now_s
         self._ready: OrderedDict[str, tuple[float, bytes]] = OrderedDict()
-        self._making: dict[str, asyncio.Task[bytes]] = {}
+        self._making: dict[str, tuple[float, asyncio.Task[bytes]]] = {}
+        """Since when, and the making."""
 
     def ready(self, key: str) -> bytes | None:
         """The answer if there is one that is fresh; makes none."""
@@ -41,16 +42,20 @@ class Fresh:
 
     async def get(self, key: str) -> bytes:
         """The answer, made when there is no fresh one; raises what making it raises."""
-        found = self.ready(key)
-        if found is not None:
-            return found
-        task = self._making.get(key)
-        if task is None:
-            task = self._making[key] = asyncio.create_task(self._renew(key))
-        return await asyncio.shield(task)  # who goes away does not take it from the others
+        came_s = self._now_s()
+        while True:
+            found = self.ready(key)
+            if found is not None:
+                return found
+            if key not in self._making:
+                now_s = self._now_s()
+                self._making[key] = now_s, asyncio.create_task(self._renew(key, now_s))
+            asked_s, task = self._making[key]
+            body = await asyncio.shield(task)  # who goes away does not take it from the others
+            if came_s - asked_s <= self._age_max_s:
+                return body  # else it was begun too long before we came
 
-    async def _renew(self, key: str) -> bytes:
-        asked_s = self._now_s()
+    async def _renew(self, key: str, asked_s: float) -> bytes:
         try:
             body = await asyncio.to_thread(self._make, key)
         finally:

@@ -58,6 +58,34 @@ def test_a_crowd_costs_one_making() -> None:
     asyncio.run(go())
 
 
+def test_who_comes_late_into_a_slow_making_gets_what_was_so_when_he_came() -> None:
+    gate, now, made = threading.Event(), ["old"], []
+
+    def make(_key: str) -> bytes:
+        found = now[0].encode()
+        made.append(found)
+        assert gate.wait(5)
+        return found
+
+    async def go() -> None:
+        clock = Clock()
+        fresh = Fresh(make, 0.25, clock)
+        early = asyncio.create_task(fresh.get("a"))
+        while not made:
+            await asyncio.sleep(0.001)
+        clock.now_s, now[0] = 0.2, "new"
+        soon = asyncio.create_task(fresh.get("a"))
+        await asyncio.sleep(0)
+        clock.now_s = 2.0
+        late = [asyncio.create_task(fresh.get("a")) for _ in range(9)]
+        await asyncio.sleep(0)
+        gate.set()
+        assert await early == await soon == b"old"
+        assert await asyncio.gather(*late) == [b"new"] * 9 and made == [b"old", b"new"]
+
+    asyncio.run(go())
+
+
 def test_an_error_is_told_to_all_and_kept_for_nobody() -> None:
     fail = [True]
 
