@@ -1,8 +1,8 @@
 """Fresh: answers that many ask for and that change once a second at most, made once for all of them.
 
 In: a key and how to make its answer. Out: ready bytes, at most `age_max_s` old when they were asked
-for, however long the making takes. Always holds: one making at a time for a key, shared by who waits; an error is told to all who wait and kept for
-nobody; the cache is bounded, least used first out.
+for, however long the making takes. Always holds: one making at a time for a key, shared by those who
+wait; an error is told to them all and kept for nobody; the cache is bounded, least used first out.
 """
 
 from __future__ import annotations
