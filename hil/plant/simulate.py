@@ -23,6 +23,10 @@ from hil.plant.trace import FAST_STEPS, SLOW_STEPS, Trace, columns_of, row_of, w
 from shared.phases import Phase
 
 _R_AIR: Final = 287.05
+_STAND_S, _SETTLE_S = (
+    100.0,
+    20.0,
+)  # of a stop: moves of itself, then is held; moves again before it starts
 
 FAST: Final = {
     "acc_long": "accelerations/n-pilot-x-norm",
@@ -107,9 +111,17 @@ class Simulation:
             for step in range(SLOW_STEPS):
                 if step % FAST_STEPS == 0:
                     self._fast.extend(self._read_fast())
-                a.step()
+                if not self._stands(stage, t_s):
+                    a.step()
             tick += 1
         return self._trace(stages, off_s, on_s, sink)
+
+    def _stands(self, stage: Stage, t_s: float) -> bool:
+        """Whether the airframe is held as it is: JSBSim's friction on braked wheels grows a pitch
+        oscillation that throws a standing aircraft over after some 400 s."""
+        if stage is Stage.PARKED:
+            return _STAND_S < t_s < self._mission.parked_s - _SETTLE_S
+        return self.pilot.over and t_s > self.pilot.done_s + _STAND_S
 
     def _tick(self, m: Motion, stage: Stage) -> Services:
         pilot, a = self.pilot, self._airframe
