@@ -100,6 +100,7 @@ def load_request(folder: Path) -> tuple[SigningRequest, BundleFiles]:
 
 def summary(request: SigningRequest, bundle: Bundle) -> str:
     """What a signer should have read before signing."""
+    units = {port.name: port.unit for port in bundle.outputs}
     lines = [
         f"{request.name} {request.version}, release {request.release}, for {request.tail or 'a type'}",
         f"  replaces      {request.replaces}",
@@ -119,7 +120,7 @@ def summary(request: SigningRequest, bundle: Bundle) -> str:
             for x in request.model_error
         ),
         *(
-            f"  monitor       {m.name}: onset {m.onset:g}, clear {m.clear:g}"
+            f"  monitor       {m.name}: onset {m.onset:g}, clear {m.clear:g} {units[m.output]}"
             for m in bundle.monitors
         ),
         *(f"  note          {note}" for note in request.notes),

@@ -80,7 +80,9 @@ def load(declaration: Path) -> tuple[Bundle, bytes]:
         graph = declaration.with_suffix(".onnx").read_bytes()
     except OSError as error:
         raise Rejected(
-            f"cannot read: {error.strerror}", str(declaration), "train it first"
+            f"cannot read: {error.strerror}",
+            str(declaration),
+            "run it in the checkout, name it with --model, or train it first",
         ) from None
     if tuple(x.name for x in bundle.outputs) != OUTPUTS:
         raise Rejected("is not a RUL model", str(declaration))

@@ -63,6 +63,8 @@ def _asked(answer: Answer) -> tuple[tuple[str, str], ...]:
     rows = [("Flight", answer.flight)] if answer.flight else []
     rows += [(f"point: {name}", value) for name, value in _values(answer, "point")]
     rows += [(f"set: {name}", value) for name, value in _values(answer, "set")]
+    if answer.scenario:
+        rows.append(("Over", f"{request['hours']:g} h"))
     if answer.engines:
         rows += [("Held", str(request["hold"])), ("EGT limit", f"{request['egt_limit_cel']:g} °C")]
     return tuple(rows)
