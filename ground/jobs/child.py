@@ -111,6 +111,8 @@ def _encoded(result: object) -> bytes:
 
 
 def _write(out: BinaryIO, frame: Frame) -> None:
+    text = frame.text.encode("utf-8", "replace").decode()  # a foreign name may be no Unicode
+    frame = msgspec.structs.replace(frame, text=text)
     with contextlib.suppress(BrokenPipeError):  # the worker is gone; so are we in a moment
         out.write(msgspec.json.encode(frame) + b"\n")
         out.flush()

@@ -2,17 +2,19 @@
 
 import asyncio
 import contextlib
+import io
 import os
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from ground.__main__ import main
 from ground.jobs.attempt import Attempt, Ended
-from ground.jobs.child import Frame, Task, run
+from ground.jobs.child import Frame, Task, _write, run
 from ground.jobs.handlers import KINDS, Kind
 from ground.jobs.job import Job
 from tests.contract.job_handlers import ME
@@ -60,6 +62,12 @@ def test_an_answer_is_json_in_a_fixed_order_and_progress_came_before(state: Path
 def test_what_is_no_answer_is_told_by_name(state: Path, do: str, end: str, named: str) -> None:
     last = said(state, do)[1]
     assert last.end == end and named in last.text
+
+
+def test_a_reason_that_is_no_unicode_is_told_nevertheless() -> None:
+    out = io.BytesIO()
+    _write(out, Frame(end="refused", text="no flight F\udcff"))
+    assert msgspec.json.decode(out.getvalue(), type=Frame) == Frame("refused", 0.0, "no flight F?")
 
 
 def test_a_handler_that_does_not_exist_is_told(state: Path) -> None:
