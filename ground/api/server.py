@@ -15,7 +15,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import uvicorn
-from fastapi import FastAPI, HTTPException
+from fastapi import FastAPI, HTTPException, Request
 from fastapi_offline import FastAPIOffline
 from nats.aio.client import Client
 from starlette.staticfiles import StaticFiles
@@ -27,7 +27,7 @@ from ground.api.flights import flights_router
 from ground.api.fresh import Shortcut
 from ground.api.health import Pulse, health_router
 from ground.api.jobs import jobs_router
-from ground.api.problems import install
+from ground.api.problems import install, problem
 from ground.api.reconciliations import reconciliations_router
 from ground.api.twins import STATE_PATH, fresh_states, twins_router
 from ground.api.whatif import whatif_router
@@ -49,6 +49,7 @@ from shared.log import event
 STOP_S = 5
 CONNECTIONS_MAX = 1024
 BODY_BYTES_MAX = 64 * 1024  # ten times the longest change of a case
+SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 
@@ -107,7 +108,8 @@ def make_app(paths: Paths, config: GroundConfig, tuf_repo: Path | None) -> FastA
 
 
 class _Bound:
-    """Ends a request with 413 while its body comes, as soon as that is too long."""
+    """Ends a request with 413 while its body comes, as soon as that is too long, and with 403 when
+    it would change something and a browser says that another site made it."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -123,6 +125,12 @@ class _Bound:
                 raise HTTPException(413, f"a body over the cap of {BODY_BYTES_MAX} bytes")
             return message
 
+        if scope["type"] == "http" and scope["method"] not in SAFE_METHODS:
+            site = dict(scope["headers"]).get(b"sec-fetch-site", b"none")
+            if site not in (b"none", b"same-origin"):
+                answer = problem(Request(scope), 403, "a page of another site asks for a change")
+                await answer(scope, receive, send)
+                return
         await self._app(scope, bounded if scope["type"] == "http" else receive, send)
 
 

@@ -178,6 +178,21 @@ def test_a_body_without_end_is_refused_while_it_comes(ground: Ground) -> None:
         assert said[0]["status"] in (400, 413) and b"over the cap" in said[1]["body"]
 
 
+def test_a_page_of_another_site_changes_nothing(ground: Ground, client: TestClient) -> None:
+    ground.reconciled(1, engine("degrading", "hpc_eff"))
+    path, change = "/v1/cases/C000001", {"by": "eve", "state": "in_work"}
+    for site in ("cross-site", "same-site"):
+        browser = {"Sec-Fetch-Site": site}
+        assert (
+            "another site"
+            in ask(client, "PATCH", path, 403, json=change, headers=browser)["detail"]
+        )
+        ask(client, "POST", "/v1/what-if", 403, content=b"{}", headers=browser)
+        ask(client, "GET", path, headers=browser)
+    assert ask(client, "GET", path)["state"] == "open"
+    ask(client, "PATCH", path, json=change, headers={"Sec-Fetch-Site": "same-origin"})
+
+
 def test_one_report_is_made_at_a_time_and_few_may_wait() -> None:
     most = 0
 
