@@ -42,6 +42,9 @@ TRIM_TERMS = 3
 LIKE_MAX = 0.10  # of the type at nominal health, median; beyond, the rows are of something else
 TRIM_MAX = 0.05  # beyond, this is no engine of the type
 ROUNDS, SLOPE_ROUNDS = 4, 1  # health is under 1 %: slopes hardly change
+JUDGED_SHARE = 0.5
+"""Of DISCREPANCY: smoothed rms of the rows that judge, beyond which they are not of the engine that was
+fitted. The bench's are 0.04 % of EGT; 3 % of HPC efficiency lost over three flights are 0.6 %."""
 WINDOWS_MIN = {False: 30, True: 10}  # to fit, and to judge: 10 and 3 min of steady running
 HELD_OUT_EVERY = 3  # of flights; with fewer than three, of windows
 SMOOTHING_S = 15.0  # as the EGT monitor aboard
@@ -228,6 +231,13 @@ def _residuals(
                            "pass-off rows with cruise in them")  # fmt: skip
         rms[name] = _rounded(float(np.sqrt(np.mean(low**2))))
         worst[name] = _rounded(float(np.abs(low).max()))
+        level = float(np.median(held.rows[name][ok])) + (CELSIUS_K if name == "egt" else 0.0)
+        if rms[name] > JUDGED_SHARE * DISCREPANCY[name] * level:
+            raise Rejected(
+                f"{name} of the rows that judge is {rms[name] / level:.2%} off those that were fitted",
+                f"ESN {draft.esn}", "rows of one engine in one state: it wore, was washed or changed "
+                "among these",
+            )  # fmt: skip
     return {
         "sigma": sigma, "smoothed_rms": rms, "smoothed_worst": worst, "smoothing_s": SMOOTHING_S,
     }  # fmt: skip

@@ -10,7 +10,7 @@ their names, monitors theirs, so that what stands aboard stays what it is.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -59,6 +59,8 @@ class Calibrated:
 
     bundle: Bundle
     errors: tuple[ModelError, ...]
+    notes: tuple[str, ...] = ()
+    """Where it is silent and the release before was not: a limit that is not asked is not watched."""
 
 
 def calibrate(
@@ -106,7 +108,7 @@ def calibrate(
     if after.requirements.nodes > bounds.nodes_max:
         raise Rejected(f"{after.requirements.nodes} nodes", after.name,
                        f"the profile takes {bounds.nodes_max}")  # fmt: skip
-    return Calibrated(after, errors)
+    return Calibrated(after, errors, tuple(silenced(before, after, flown)))
 
 
 def declared_sha256(bundle: Bundle) -> str:
@@ -190,6 +192,26 @@ def usable(bundle: Bundle, inputs: Columns) -> npt.NDArray[np.bool_]:
     for port in bundle.inputs:
         ok &= (inputs[port.name] >= port.valid[0]) & (inputs[port.name] <= port.valid[1])
     return ok
+
+
+def silenced(before: Bundle, after: Bundle, flown: Sequence[Flown]) -> Iterator[str]:
+    """What the signer must know: inputs whose range got narrower, and seconds that were flown."""
+    old = {x.name: x.valid for x in before.inputs}
+    for port in after.inputs:
+        low, high = old[port.name]
+        if port.valid[0] > low or port.valid[1] < high:
+            yield (
+                f"silent beyond {port.name} {port.valid[0]:g} to {port.valid[1]:g} {port.unit}; "
+                f"release {before.release} spoke from {low:g} to {high:g}"
+            )
+    for esn in _esns(before):
+        mine = [x.inputs for x in flown if x.esn == esn]
+        spoke = [int(sum(usable(one, x).sum() for x in mine)) for one in (before, after)]
+        if spoke[1] < spoke[0]:
+            yield (
+                f"ESN {esn}: speaks in {spoke[1]} s of the flights, release {before.release} "
+                f"in {spoke[0]} s"
+            )
 
 
 def _card(before: Bundle, figures: dict[str, float], errors: Sequence[ModelError]) -> ModelCard:

@@ -114,7 +114,7 @@ def write_request(
         replaces=f"release {order.before.release}, {declared_sha256(order.before)}",
         by=order.by, reason=order.reason or f"model error over {seen}", made_ns=now_ns,
         full_fidelity=bundle.full_fidelity, baselines=provenance.baselines,
-        flights=provenance.flights, model_error=made.errors, notes=tuple(notes),
+        flights=provenance.flights, model_error=made.errors, notes=(*notes, *made.notes),
     )  # fmt: skip
     aside = out.with_name(f".{out.name}.{os.getpid()}")
     aside.mkdir(parents=True)

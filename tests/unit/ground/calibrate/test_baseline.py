@@ -96,6 +96,16 @@ def test_rows_of_no_engine_of_the_type_are_refused(passed: PassOff) -> None:
         fit_baseline(ENGINE, PassOff(passed.meta, passed.t_ns, passed.flight, passed.phase, hot))
 
 
+def test_rows_of_an_engine_that_wore_among_them_are_refused(passed: PassOff) -> None:
+    """A wide residual would widen the monitors and blind reconciliation."""
+    flights = [shown(ENGINE, profile(seed), {**HEALTH, "hpc_eff": lost}, seed)
+               for seed, lost in ((1, -0.006), (2, -0.016), (3, -0.026))]  # fmt: skip
+    columns = {name: np.concatenate([x[name] for x in flights]) for name in passed.columns}
+    worn = PassOff(passed.meta, passed.t_ns, passed.flight, passed.phase, columns)
+    with pytest.raises(Rejected, match=r"of the rows that judge is .* off"):
+        fit_baseline(ENGINE, worn)
+
+
 def test_too_few_steady_rows_are_refused(passed: PassOff) -> None:
     part = {name: column[:40] for name, column in passed.columns.items()}
     with pytest.raises(Rejected, match="steady windows"):

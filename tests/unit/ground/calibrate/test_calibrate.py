@@ -75,6 +75,19 @@ def test_model_error_shrinks_on_flights_and_on_minutes_that_drew_nothing(made: C
     assert card["held_out_points"] > 200 and card["egt_held_out_rms"] < 2.0
 
 
+def test_the_signer_is_told_where_the_release_before_spoke_and_this_one_is_silent(
+    before: Bundle,
+) -> None:
+    low = {**profile(1, 20), "altitude": np.minimum(profile(1, 20)["altitude"], 8000.0)}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "ELEMENTS_MAX", 320)
+        hop = calibrate(before, ENGINE, BASELINES, [Flown("F1", 1, esn, low) for esn in BASELINES],
+                        2, draws=DRAWS)  # fmt: skip
+    assert any(x.startswith("silent beyond altitude -2000 to 15000") for x in hop.notes), hop.notes
+    same = module.silenced(before, before, [Flown("F1", 1, "894101", low)])
+    assert list(same) == []
+
+
 def test_what_the_sensors_showed_is_not_read_let_alone_fitted(
     before: Bundle, made: Calibrated, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
