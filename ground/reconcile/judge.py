@@ -43,6 +43,9 @@ POWER_MIN = 70.0
 idle a small error of fuel flow or a lag is a large share of it: the plant's healthy engines were
 0.3 % off in EGT at 53 to 60 %, 0.05 % above 80 %."""
 AIRBORNE_MACH = 0.25  # what counts as airborne while no phase is known; assumption
+GOOD_SHARE = 0.5  # of the seconds that an engine runs; with less, a reading is not there
+_QUANTITIES = {"n1": "N1", "n2": "N2", "egt": "EGT", "ff": "fuel flow", "mach": "Mach",
+               "tat": "TAT", "anti_ice": "anti-ice"}  # fmt: skip
 WINDOWS_MIN, ROWS_MIN = 4, 60
 """Of a verdict: a minute of steady flight; assumption."""
 
@@ -81,7 +84,7 @@ def judge(
         position=binding.position, esn=baseline.esn, baseline=baseline.sha256,
         baseline_event=baseline.event, rows=len(rows), good=rows.counts(binding),
         running=int((why == "ok").sum()), steady=int(windows.rows.sum()), windows=len(windows),
-        verdict=_too_little(name, why, found.calm, windows),
+        verdict=_too_little(name, found),
     )  # fmt: skip
     if len(windows) < WINDOWS_MIN or windows.rows.sum() < ROWS_MIN:
         text = f"{int(windows.rows.sum())} s of stable flight in {len(windows)} windows, "
@@ -197,7 +200,15 @@ def _findings(
     return found
 
 
-def _too_little(name: str, why: npt.NDArray[np.str_], calm: Bools, windows: Windows) -> Verdict:
+def _too_little(name: str, found: _Compared) -> Verdict:
+    why, calm, windows = found.why, found.calm, found.windows
+    silent = _silent(found)
+    if silent:
+        return not_enough(
+            name, f"no good reading of {', '.join(silent)} in most of the flight",
+            "look for the sensor, its wiring and its signal in the closure and the findings; the next "
+            "flight says no more as long as it is not there",
+        )  # fmt: skip
     lost = int((calm & ((why == "out_of_range") | (why == "not_converged"))).sum())
     if lost >= 0.5 * calm.sum() and lost >= ROWS_MIN:
         return not_enough(
@@ -209,6 +220,16 @@ def _too_little(name: str, why: npt.NDArray[np.str_], calm: Bools, windows: Wind
         name, f"only {int(windows.rows.sum())} s of stable flight with every reading good",
         "wait for the next flight",
     )  # fmt: skip
+
+
+def _silent(found: _Compared) -> list[str]:
+    """Quantities without a good reading in most of the seconds in which the engine ran."""
+    columns, n1 = found.engine.columns, found.engine.columns["n1"]
+    if not np.isfinite(n1).any():
+        return ["N1"]
+    n = int(found.running.sum())
+    return [_QUANTITIES.get(name, name) for name, column in columns.items()
+            if n and np.isfinite(column[found.running]).sum() < GOOD_SHARE * n]  # fmt: skip
 
 
 def _observed(found: _Compared, model: Float64) -> Observed:

@@ -73,6 +73,19 @@ def test_a_sensor_that_goes_off_does_not_cover_an_engine_that_is_worn() -> None:
     assert "EGT sensor" in found.text and ("HPC" in found.text or "HPT" in found.text)
 
 
+@pytest.mark.parametrize(
+    ("signal", "said"), [("ENG1_EGT", "EGT"), ("AIR_TAT", "TAT"), ("ENG1_N1", "N1")]
+)
+def test_a_reading_that_is_not_there_is_named_and_not_waited_for(signal: str, said: str) -> None:
+    flight = schedule(420, 3)
+    rows = readings(flight, truth_of(flight, FIDELITY), 5)
+    rows.columns[signal][:] = np.nan
+    found = judge(rows, binding_of(1), BASELINE, FIDELITY).result.verdict
+    assert found.kind == "not_enough_data"
+    assert f"no good reading of {said} " in found.text, found.text
+    assert "wait" not in found.advice
+
+
 def test_the_end_of_what_is_tried_is_no_estimate() -> None:
     found = verdict(lost={"hpc_eff": -0.10})
     assert (found.kind, found.estimate) == ("unexplained", None), found.text
