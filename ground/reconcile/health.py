@@ -48,8 +48,6 @@ INPUT_SCALE = {"n1": 100.0, "tat": 288.15, "mach": 1.0, "altitude": 1e4, "bleed"
 """What an amount of 1 is of an input of the model, own unit. A wrong input looks like an engine that
 is off in everything at once."""
 SWITCHED = ("bleed", "anti-ice")
-SHARED_INPUTS = ("tat", "mach", "altitude")
-"""Of the aircraft: every engine shows them."""
 SENSOR_SHARE = 0.25
 """Of what is found, before the readings are looked at, sensors are a quarter; what deteriorates
 more is at fault more often, in proportion to PRIOR. Assumptions; they decide only between causes

@@ -19,6 +19,8 @@ VERSION = 1
 SERIES_POINTS_MAX = 600
 """Of one plotted series: more than a page has room for."""
 RESULT_BYTES_MAX = 4 << 20
+SHARED_INPUTS = ("tat", "mach", "altitude")
+"""Of the aircraft, not of an engine: every engine shows what is wrong with them."""
 Code = Literal[
     "holes", "no_signal", "wrong_unit", "esn_changed", "esn_unknown", "no_baseline",
     "baseline_not_of_type", "out_of_range", "not_converged", "too_few_windows", "no_predictions",

@@ -11,8 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
-from ground.reconcile.health import SHARED_INPUTS
-from ground.reconcile.result import EngineResult, ModelError, Reconciliation
+from ground.reconcile.result import SHARED_INPUTS, EngineResult, ModelError, Reconciliation
 
 MODEL_RMS_MAX = {"egt": 10.0, "ff": 100.0, "n2": 1.0}
 """Of edge minus full fidelity in stable windows of a whole flight, in the output's own unit. Half
