@@ -241,10 +241,11 @@ def _deviation(cell: _Cell, pictures: Pictures, minutes: _Minutes) -> None:
             y=pictures.onset_k, line_dash="dash", line_color="#c0392b",
             annotation_text="alert onset", **where,
         )  # fmt: skip
-    for t_ns, name in pictures.alerts:
+    for i, (t_ns, name) in enumerate(sorted(pictures.alerts)):
         cell.figure.add_vline(
-            x=minutes(t_ns), line_color="#c0392b", line_width=1, annotation_text=name, **where
-        )
+            x=minutes(t_ns), line_color="#c0392b", line_width=1, annotation_text=name,
+            annotation_position="bottom right", annotation_yshift=14 * i, **where,
+        )  # fmt: skip
     cell.y_axis(title_text="K")
 
 

@@ -64,7 +64,7 @@ async def picture(run: Run, answers: Answers, api: GroundApi, leg: Leg) -> Pictu
     pictures.alerts = [
         (to_ns(a["onset"]), f"{a['name']} {a['esn']}") for a in onsets if within(to_ns(a["onset"]))
     ]
-    pictures.onset_k = _onset_k(run) if leg is run.legs[0] else None
+    pictures.onset_k = _onset_k(run, leg)
     for engine in run.scenario.tail.engines:
         drawn = await _engine(run, answers, api, engine.position, engine.esn, span)
         _explain(drawn, answers.reconciliations.get(pictures.name), flight, engine.position)
@@ -109,9 +109,12 @@ def _explain(
         drawn.truth = [c for i, c in enumerate(corners) if i > 1 or onset_ns > first_ns]
 
 
-def _onset_k(run: Run) -> float | None:
-    """The onset of the first EGT monitor of the first bundle, for the line in the plot."""
-    monitors = json.loads(find_declaration(run.scenario.bundle).read_bytes())["monitors"]
+def _onset_k(run: Run, leg: Leg) -> float | None:
+    """The onset of the first EGT monitor of the bundle that the leg flew, for the line in the plot."""
+    declared = find_declaration(run.scenario.bundle)
+    if leg is not run.legs[0]:  # what the ground made in between, if it made any
+        declared = next((run.folder / "request").glob("*_v*.json"), declared)
+    monitors = json.loads(declared.read_bytes())["monitors"]
     return next((float(m["onset"]) for m in monitors if m["output"].startswith(EGT)), None)
 
 

@@ -95,7 +95,7 @@ class Records:
                                c.c.revision == newest.c.revision))
             .outerjoin(manifest, and_(manifest.c.tail == f.c.tail,
                                       manifest.c.flight == f.c.flight))
-            .order_by(f.c.t_first_ns.desc(), f.c.flight)
+            .order_by(f.c.t_last_ns.desc(), f.c.flight)
             .limit(limit)
         )  # fmt: skip
         if tail:
