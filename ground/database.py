@@ -15,9 +15,9 @@ from typing import Any
 
 import pysqlite3
 from sqlalchemy import Connection, Engine, create_engine, event
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DatabaseError, OperationalError
 
-from shared.errors import ConfigError, Unreachable
+from shared.errors import ConfigError, Corrupt, Unreachable
 
 SQLITE_VERSION_MIN = (3, 51, 3)
 BUSY_MS = 10_000
@@ -63,7 +63,8 @@ def open_reader(path: Path) -> Engine:
 
 @contextmanager
 def transaction(engine: Engine, where: str) -> Iterator[Connection]:
-    """All or nothing; Unreachable when others hold the file for BUSY_MS, or the disk is full."""
+    """All or nothing; Unreachable when others hold the file for BUSY_MS, or the disk is full,
+    Corrupt when it is no database any more."""
     try:
         with engine.begin() as db:
             yield db
@@ -72,6 +73,11 @@ def transaction(engine: Engine, where: str) -> Iterator[Connection]:
             raise  # a table or column that this code should have made
         remedy = "try again; if it stays, see what else has the file open, and the free disk"
         raise Unreachable(f"{error.orig}", where, remedy) from None
+    except DatabaseError as error:
+        if type(error) is not DatabaseError:
+            raise  # a constraint, a type: ours
+        remedy = "stop the ground, and put back the newest copy of this file"
+        raise Corrupt(f"{error.orig}", where, remedy) from None
 
 
 def _engine(uri: str) -> Engine:

@@ -25,6 +25,7 @@ from ground.ingest import schema
 from ground.ingest.receive import Health
 from ground.jobs.table import Jobs
 from ground.lake.records import Records
+from shared.errors import TailTwinError
 
 WAIT_S = 1.0
 CACHE_S = 0.2
@@ -73,10 +74,12 @@ def health_router(
     async def readyz() -> Response:
         """The ground takes records."""
         health, why = await pulse.feel()
-        checks = {"ingest": why or "ok", "ledger": await asyncio.to_thread(_ledger, records)}
+        checks = {"ingest": why or "ok", "ledger": await asyncio.to_thread(_ledger, records),
+                  "control": await asyncio.to_thread(_control, jobs)}  # fmt: skip
         if health is not None:
             checks |= {f"alarm {name}": text for name, text in health.alarms.items()}
-        ok = health is not None and health.ok and checks["ledger"] == "ok"
+        ok = health is not None and health.ok
+        ok = ok and checks["ledger"] == checks["control"] == "ok"
         body = models.Ready(status="ok" if ok else "not ready", checks=checks)
         return JSONResponse(body.model_dump(), 200 if ok else 503)
 
@@ -106,6 +109,16 @@ def _ledger(records: Records) -> str:
             db.execute(select(schema.meta)).all()
     except DBAPIError as error:
         return str(error.orig)
+    return "ok"
+
+
+def _control(jobs: Jobs) -> str:
+    try:
+        jobs.counts()
+    except DBAPIError as error:
+        return str(error.orig)
+    except TailTwinError as error:
+        return str(error)
     return "ok"
 
 

@@ -288,7 +288,11 @@ def test_without_a_broker_it_lives_but_is_not_ready(client: TestClient) -> None:
     assert client.get("/healthz").status_code == 200
     answer = client.get("/readyz")
     assert answer.status_code == 503
-    assert answer.json()["checks"] == {"ingest": "broker: not connected", "ledger": "ok"}
+    assert answer.json()["checks"] == {
+        "ingest": "broker: not connected",
+        "ledger": "ok",
+        "control": "ok",
+    }
     assert "tailtwin_ingest_up 0" in client.get("/metrics").text
 
 
