@@ -18,6 +18,8 @@ tailtwin-ground baseline show --state var/ground --esn 894101
 """
 ENGINE_TYPE = "hbtf_cfm56"
 CHAIN_BROKEN = 74  # EX_IOERR, as of other damaged stores
+PRIOR_SIGMA, NOTED_SIGMAS = 0.005, 2.0
+"""Scatter of new engines (the prior of the fit), and from how much of it on a person is told."""
 UNITS = {"n2": "%", "egt": "Cel", "ff": "kg/h"}
 EVENTS = ("installation", "engine_change", "wash", "shop_visit")
 
@@ -93,13 +95,45 @@ def _approve(args: argparse.Namespace) -> int:
     engine = load_engine_type(ENGINE_TYPE)
     control = Control.open(paths.control)
     since_ns = _time_ns(args.since) if args.since else None
+    _need_no_open_case(paths, args.esn)
+    before = Baselines.open(paths.control).of_esn(args.esn)
     row = Baselines.open(paths.control, write=True).approve(
         proposal, args.event, args.by, args.reason, engine_sha256=engine.sha256, control=control,
         now_ns=SystemClock().wall_ns(), since_ns=since_ns,
     )  # fmt: skip
     print(f"baseline {row.serial} of ESN {args.esn} holds from {_since(row.since_ns)}: "
           f"{args.event}, by {row.baseline.approved_by}, {row.baseline.sha256[:16]}")  # fmt: skip
+    for line in _moves(row.baseline.health, before.health if before else None):
+        print(line)
     return 0
+
+
+def _need_no_open_case(paths: Paths, esn: str) -> None:
+    """Rejected while somebody still has to look into this engine: a finding is no new normal."""
+    from ground.database import open_reader, open_writer
+    from ground.reconcile.casefile import ACTIVE
+    from ground.reconcile.cases import LISTED_MAX, Cases
+    from shared.errors import Rejected
+
+    cases = Cases(open_writer(paths.control), open_reader(paths.control))
+    found = [x for x in cases.listed(ACTIVE, limit=LISTED_MAX) if f":{esn}:" in x.subject]
+    if found:
+        raise Rejected(
+            f"case {found[0].id} is {found[0].state}: {found[0].title}", f"ESN {esn}",
+            f"close it with what was done (`tailtwin-ground cases {found[0].id} --close …`) first",
+        )  # fmt: skip
+
+
+def _moves(health: dict[str, float], before: dict[str, float] | None) -> list[str]:
+    """What a person who approves must see: health that is not that of a new engine, or moved."""
+    was = before or {}
+    return [
+        f"  note: {name} is {100 * value:+.2f} % of the type"
+        + (f", was {100 * was.get(name, 0.0):+.2f} %" if before is not None else "")
+        + f"; new engines scatter by {100 * PRIOR_SIGMA:g} %: was it healthy?"
+        for name, value in sorted(health.items(), key=lambda x: x[1])
+        if abs(value - was.get(name, 0.0)) > NOTED_SIGMAS * PRIOR_SIGMA
+    ]
 
 
 def _show(args: argparse.Namespace) -> int:

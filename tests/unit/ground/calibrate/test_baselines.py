@@ -16,6 +16,7 @@ from ground.models.baseline import Baseline, nominal
 from ground.models.turbofan.engine import load_engine_type
 from ground.twins.control import Control, FittedEngine, TailFile
 from shared.errors import Rejected
+from tests.unit.ground.reconcile.made import Office, engine, result
 
 ENGINE = load_engine_type()
 NOW = 2_000_000_000_000_000_000
@@ -163,3 +164,24 @@ def test_the_command_line_approves_and_shows(
     file.write_bytes(b"{}")
     assert main([*order, "--esn", "7001"]) == 65
     assert "not a baseline" in capsys.readouterr().err
+
+
+def test_an_open_case_of_the_engine_keeps_its_baseline_where_it_is(
+    control: Control, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    office = Office(tmp_path)
+    proposal = tmp_path / "7001.json"
+    worn = msgspec.structs.replace(PROPOSAL, health={"hpc_eff": -0.03})
+    proposal.write_bytes(msgspec.json.encode(worn))
+    approve = ["baseline", "approve", "--state", str(tmp_path), "--esn", "7001", "--event", "wash",
+               "--file", str(proposal), "--by", "ab", "--reason", "order 2"]  # fmt: skip
+    office.conclude(result("F1", 1, engine("degrading", "hpc_eff", esn="7001")))
+    assert main(approve) != 0
+    said = capsys.readouterr().err
+    assert "case C000001 is open" in said and "--close" in said
+    assert Baselines.open(tmp_path / "control.db").of_esn("7001") is None
+    for state in ("acknowledged", "in_work", "closed"):
+        office.cases.move("C000001", "ab", NOW, to=state, why="washed, order 2")
+    assert main(approve) == 0
+    assert "hpc_eff is -3.00 % of the type" in capsys.readouterr().out
+    office.close()
