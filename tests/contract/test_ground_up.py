@@ -63,7 +63,10 @@ def up(tmp_path: Path) -> Iterator[Up]:
 
 
 def test_it_is_ready_restarts_its_dead_and_stops_when_told(up: Up) -> None:
-    assert up.get("/readyz") == (200, {"status": "ok", "checks": {"ingest": "ok", "ledger": "ok", "control": "ok"}})
+    assert up.get("/readyz") == (
+        200,
+        {"status": "ok", "checks": {"ingest": "ok", "ledger": "ok", "control": "ok"}},
+    )
     pids = up.summary["pids"]
     assert set(pids) == {"nats", "ingest", "worker", "api"}
 
