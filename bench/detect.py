@@ -42,9 +42,9 @@ from bench.readings import (
     schedule,
     truth_of,
 )
-from ground.models.baseline import nominal
+from ground.models.baseline import OUTPUTS, nominal
 from ground.models.turbofan.engine import load_engine_type
-from ground.reconcile.fidelity import OUTPUTS, TurbofanFidelity
+from ground.reconcile.fidelity import TurbofanFidelity
 from ground.reconcile.health import PARAMETERS, SENSITIVITY_SIGMA
 from ground.reconcile.judge import judge
 from ground.reconcile.result import EngineResult

@@ -13,9 +13,7 @@ import argparse
 import asyncio
 import json
 import os
-import platform
 import sys
-import time
 from pathlib import Path
 from typing import Any, Final
 
@@ -25,6 +23,7 @@ from bench.load.rig import LoadRig
 from bench.load.round import measure
 from bench.load.signals import PLANS, load_set
 from bench.load.sizes import sizes
+from bench.machine import machine, say
 from hil.plant.flight import Flight
 from hil.plant.fly import fly
 from shared.signals import SignalSet, load_signal_set
@@ -77,17 +76,6 @@ async def one_rate(
     await measure(rig, flight, airframe, load, WARM_S, PROFILE_S, 0.0, wrapper)
     found["profile"] = table.costs(json.loads(profile.read_text()))
     return found
-
-
-def machine() -> dict[str, Any]:
-    return {
-        "arch": platform.machine(), "cores": os.cpu_count(), "python": platform.python_version(),
-        "load_average_before": os.getloadavg()[0],
-    }  # fmt: skip
-
-
-def say(text: str) -> None:
-    print(f"{time.strftime('%H:%M:%S')}  {text}", flush=True)
 
 
 def main() -> int:

@@ -14,12 +14,12 @@ import argparse
 import asyncio
 import json
 import os
-import platform
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
+from bench.machine import machine, say
 from bench.side import closing, longflight, reads, show
 from bench.side.site import Site
 from hil.plant.fly import fly
@@ -86,17 +86,6 @@ def _timed(name: str, measure: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     except (ImportError, OSError, KeyError, TailTwinError) as error:
         return {"not_measured": f"{type(error).__name__}: {error}"}
     return found | {"bench_s": round(time.monotonic() - started_s, 1)}
-
-
-def machine() -> dict[str, Any]:
-    return {
-        "arch": platform.machine(), "cores": os.cpu_count(), "python": platform.python_version(),
-        "load_average_before": os.getloadavg()[0],
-    }  # fmt: skip
-
-
-def say(text: str) -> None:
-    print(f"{time.strftime('%H:%M:%S')}  {text}", flush=True)
 
 
 def main() -> int:

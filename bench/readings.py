@@ -15,7 +15,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from ground.reconcile.fidelity import FULL_SCALE, OUTPUTS, Fidelity, Spoken
+from ground.models.baseline import OUTPUTS
+from ground.reconcile.fidelity import FULL_SCALE, Fidelity, Spoken
 from ground.reconcile.health import PARAMETERS
 from ground.reconcile.rows import Rows, binding_of
 from shared.behaviour.formulas import corrected_speed, theta

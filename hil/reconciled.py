@@ -78,7 +78,7 @@ def _beside_truth(engine: dict[str, Any], flight: Flight) -> tuple[bool, str]:
     verdict = engine["verdict"]
     lost = flight.meta["degradation"]
     truth = -float(lost["percent"])
-    cause = str(lost.get("parameter", "hpc_eff"))
+    cause = str(lost["parameter"])
     words = f"the plant's truth: {cause} {truth:+.2f} %"
     tried = next((h for h in engine["hypotheses"] if h["name"] == cause), None)
     named = cause in (verdict["cause"], *verdict["not_separable"])

@@ -12,7 +12,7 @@ import os
 import shutil
 from pathlib import Path
 
-from shared.errors import Unreachable
+from shared.errors import Rejected, Unreachable
 
 
 def write_durably(path: Path, data: bytes, *, private: bool = False) -> None:
@@ -42,6 +42,18 @@ def need_room(folder: Path, need_bytes: int, what: str, remedy: str) -> None:
         raise Unreachable(
             f"{free_bytes / 1e6:.0f} MB free, {need_bytes / 1e6:.0f} MB {what}", str(folder), remedy
         )
+
+
+def read_bounded(path: Path, bytes_max: int, remedy: str) -> bytes:
+    """The file's bytes; Unreachable when it cannot be read, Rejected (`remedy`) when it is longer."""
+    try:
+        with path.open("rb") as file:
+            data = file.read(bytes_max + 1)
+    except OSError as error:
+        raise Unreachable(f"cannot read: {error.strerror}", str(path), "check the path") from None
+    if len(data) > bytes_max:
+        raise Rejected(f"over {bytes_max} bytes", str(path), remedy)
+    return data
 
 
 def sync_folder(folder: Path) -> None:

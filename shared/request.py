@@ -16,12 +16,14 @@ import msgspec
 from msgspec import Meta
 
 from shared.bundle import Bundle, BundleFiles, parse_bundle, unpack
-from shared.errors import Rejected, Unreachable
+from shared.errors import Rejected
+from shared.files import read_bounded
 from shared.profile import ModelBounds
 
 FILE = "request.json"
 VERSION = 1
 REQUEST_BYTES_MAX = 1 << 20
+NOT_OURS = "this is no request of ours"
 _Text = Annotated[str, Meta(max_length=2000)]
 _Name = Annotated[str, Meta(max_length=200, pattern=r"^[A-Za-z0-9_.-]+\Z")]
 _Sha = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
@@ -76,7 +78,8 @@ def load_request(folder: Path) -> tuple[SigningRequest, BundleFiles]:
     """The request and its bundle; Rejected unless both files are what it names."""
     where = str(folder / FILE)
     try:
-        request = msgspec.json.decode(_read(folder / FILE, REQUEST_BYTES_MAX), type=SigningRequest)
+        data = read_bounded(folder / FILE, REQUEST_BYTES_MAX, NOT_OURS)
+        request = msgspec.json.decode(data, type=SigningRequest)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Rejected(f"no signing request: {error}", where, "see shared/request.py") from None
     if request.v != VERSION:
@@ -139,22 +142,11 @@ def _may_run_on(bundle: Bundle) -> str:
 
 
 def _named(folder: Path, name: str, sha256: str, bytes_max: int) -> bytes:
-    data = _read(folder / name, bytes_max)
+    data = read_bounded(folder / name, bytes_max, NOT_OURS)
     found = hashlib.sha256(data).hexdigest()
     if found != sha256:
         raise Rejected(f"sha-256 is {found[:12]}…, the request says {sha256[:12]}…", name,
                        "ask for it again; do not sign this")  # fmt: skip
-    return data
-
-
-def _read(path: Path, bytes_max: int) -> bytes:
-    try:
-        with path.open("rb") as file:
-            data = file.read(bytes_max + 1)
-    except OSError as error:
-        raise Unreachable(f"cannot read: {error.strerror}", str(path), "check the path") from None
-    if len(data) > bytes_max:
-        raise Rejected(f"over {bytes_max} bytes", str(path), "this is no request of ours")
     return data
 
 

@@ -33,7 +33,7 @@ from tuf.api.metadata import (
 from tuf.api.serialization import DeserializationError
 
 from shared.errors import Corrupt, Rejected, Unreachable
-from shared.files import sync_folder, write_durably
+from shared.files import read_bounded, sync_folder, write_durably
 from signing.keys import KeyFolder
 from signing.verify import (
     BUNDLE_BYTES_MAX,
@@ -287,7 +287,7 @@ class Repository:
     def _read_role(
         self, kind: type[S], name: str, root: Root | None, meta: MetaFile | None = None
     ) -> S:
-        data = _read(self._metadata / name, METADATA_BYTES_MAX)
+        data = read_bounded(self._metadata / name, METADATA_BYTES_MAX, "make it smaller")
         if meta is not None:
             meta.verify_length_and_hashes(data)
         metadata: Metadata[S] = Metadata.from_bytes(data)
@@ -340,17 +340,6 @@ def _signed(signed: S, *signers: CryptoSigner) -> bytes:
     for signer in signers:
         metadata.sign(signer, append=True)
     return metadata.to_bytes()
-
-
-def _read(path: Path, bytes_max: int) -> bytes:
-    try:
-        with path.open("rb") as file:
-            data = file.read(bytes_max + 1)
-    except OSError as error:
-        raise Unreachable(f"cannot read: {error.strerror}", str(path), "check the path") from None
-    if len(data) > bytes_max:
-        raise Rejected(f"over {bytes_max} bytes", str(path), "make it smaller")
-    return data
 
 
 def wall_now() -> datetime:

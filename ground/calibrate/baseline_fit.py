@@ -20,8 +20,8 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from ground.calibrate.passoff import INPUTS, PassOff
-from ground.models.baseline import N1C_CENTRE, N1C_SPAN, OUTPUTS, Baseline, predict
+from ground.calibrate.passoff import PassOff
+from ground.models.baseline import INPUTS, N1C_CENTRE, N1C_SPAN, OUTPUTS, Baseline, predict
 from ground.reconcile.windows import steady_rows, windows_of
 from shared.behaviour.formulas import CELSIUS_K, corrected_speed, theta
 from shared.behaviour.monitoring import smoothed

@@ -15,9 +15,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ground.calibrate.envelope import Columns
-from ground.calibrate.passoff import INPUTS
 from ground.calibrate.table import Parent
-from ground.models.baseline import Baseline, predict
+from ground.models.baseline import INPUTS, Baseline, predict
 
 if TYPE_CHECKING:
     from ground.models.turbofan.engine import EngineType

@@ -21,12 +21,12 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from ground.models.baseline import INPUTS, OUTPUTS
 from shared.errors import Rejected
 from shared.topics import check_identifier
 
 Float64 = npt.NDArray[np.float64]
-INPUTS = ("n1", "mach", "altitude", "tat", "bleed", "anti_ice")
-COLUMNS = (*INPUTS, "n2", "egt", "ff")
+COLUMNS = (*INPUTS, *OUTPUTS)
 FILE_BYTES_MAX = 256 << 20
 ROWS_MAX = 2_000_000
 REMEDY = "see docs/calibration.md for the columns"

@@ -18,9 +18,7 @@ tailtwin-ground baseline show --state var/ground --esn 894101
 """
 ENGINE_TYPE = "hbtf_cfm56"
 CHAIN_BROKEN = 74  # EX_IOERR, as of other damaged stores
-PRIOR_SIGMA, NOTED_SIGMAS = 0.005, 2.0
-"""Scatter of new engines (the prior of the fit), and from how much of it on a person is told."""
-UNITS = {"n2": "%", "egt": "Cel", "ff": "kg/h"}
+NOTED_SIGMAS = 2.0  # of the scatter of new engines, from which on a person is told
 EVENTS = ("installation", "engine_change", "wash", "shop_visit")
 
 
@@ -58,6 +56,7 @@ def _fit(args: argparse.Namespace) -> int:
 
     from ground.calibrate.baseline_fit import fit_baseline
     from ground.calibrate.passoff import load_pass_off
+    from ground.models.baseline import UNITS
     from ground.models.turbofan.engine import load_engine_type
 
     rows = load_pass_off(args.rows, args.esn, args.part_number)
@@ -126,13 +125,15 @@ def _need_no_open_case(paths: Paths, esn: str) -> None:
 
 def _moves(health: dict[str, float], before: dict[str, float] | None) -> list[str]:
     """What a person who approves must see: health that is not that of a new engine, or moved."""
+    from ground.calibrate.baseline_fit import PRIOR
+
     was = before or {}
     return [
         f"  note: {name} is {100 * value:+.2f} % of the type"
         + (f", was {100 * was.get(name, 0.0):+.2f} %" if before is not None else "")
-        + f"; new engines scatter by {100 * PRIOR_SIGMA:g} %: was it healthy?"
+        + f"; new engines scatter by {100 * PRIOR:g} %: was it healthy?"
         for name, value in sorted(health.items(), key=lambda x: x[1])
-        if abs(value - was.get(name, 0.0)) > NOTED_SIGMAS * PRIOR_SIGMA
+        if abs(value - was.get(name, 0.0)) > NOTED_SIGMAS * PRIOR
     ]
 
 

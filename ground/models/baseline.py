@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 Float64 = npt.NDArray[np.float64]
 VERSION = 1
+INPUTS = ("n1", "mach", "altitude", "tat", "bleed", "anti_ice")
 OUTPUTS = ("n2", "egt", "ff")
 UNITS = {"n2": "%", "egt": "Cel", "ff": "kg/h"}
 N1C_CENTRE, N1C_SPAN = 80.0, 20.0

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from ground.reconcile.fidelity import UNITS
+from ground.models.baseline import UNITS
 from ground.reconcile.result import Delta, Deviation, ModelError
 from shared.behaviour.formulas import delta, flow_to_corrected, temperature_to_corrected, theta
 from shared.errors import TailTwinError

@@ -13,8 +13,9 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
+from ground.models.baseline import OUTPUTS
 from ground.reconcile.errors import NORMAL_95
-from ground.reconcile.fidelity import FULL_SCALE, OUTPUTS, Fidelity
+from ground.reconcile.fidelity import FULL_SCALE, Fidelity
 from ground.reconcile.health import (
     CAUSES,
     PARAMETERS,

@@ -14,16 +14,13 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from ground.models.baseline import Baseline, check_type, trimmed
+from ground.models.baseline import INPUTS, OUTPUTS, Baseline, check_type, trimmed
 from shared.behaviour.formulas import CELSIUS_K, corrected_speed, theta
 
 if TYPE_CHECKING:
     from ground.models.turbofan.engine import EngineType
 
 Float64 = npt.NDArray[np.float64]
-OUTPUTS = ("n2", "egt", "ff")
-UNITS = {"n2": "%", "egt": "Cel", "ff": "kg/h"}
-INPUTS = ("n1", "mach", "altitude", "tat", "bleed", "anti_ice")
 FULL_SCALE = {"n2": 0.0, "egt": CELSIUS_K, "ff": 0.0}
 """What is added before a ratio is taken: a ratio of temperatures is one of K."""
 

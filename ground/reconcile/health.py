@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.linalg import cho_factor, cho_solve
 
-from ground.reconcile.fidelity import OUTPUTS
+from ground.models.baseline import OUTPUTS
 
 Float64 = npt.NDArray[np.float64]
 Int64 = npt.NDArray[np.int64]

@@ -14,10 +14,10 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from ground.models.baseline import Baseline
+from ground.models.baseline import INPUTS, OUTPUTS, Baseline
 from ground.reconcile.errors import NORMAL_95, EngineRows
 from ground.reconcile.explain import explain, joint_of, least_loss, second_of
-from ground.reconcile.fidelity import FULL_SCALE, INPUTS, OUTPUTS, Fidelity
+from ground.reconcile.fidelity import FULL_SCALE, Fidelity
 from ground.reconcile.health import (
     PARAMETERS,
     SENSITIVITY_SIGMA,

@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
+from ground.models.baseline import OUTPUTS, UNITS
 from ground.reconcile.errors import EdgeSteps, EngineRows
-from ground.reconcile.fidelity import OUTPUTS, UNITS
 from ground.reconcile.judge import Health
 from ground.reconcile.result import SERIES_POINTS_MAX, Series
 
