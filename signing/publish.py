@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import msgspec
-from securesystemslib.signer import CryptoSigner
+from securesystemslib.signer import Signer
 from tuf.api.exceptions import RepositoryError
 from tuf.api.metadata import (
     Metadata,
@@ -326,7 +326,7 @@ class Repository:
             os.close(descriptor)
 
 
-def _signer(root: Root, role: str, keys: KeyFolder) -> CryptoSigner:
+def _signer(root: Root, role: str, keys: KeyFolder) -> Signer:
     signer = keys.load(role)
     if signer.public_key.keyid not in root.roles[role].keyids:
         raise Rejected(
@@ -335,7 +335,7 @@ def _signer(root: Root, role: str, keys: KeyFolder) -> CryptoSigner:
     return signer
 
 
-def _signed(signed: S, *signers: CryptoSigner) -> bytes:
+def _signed(signed: S, *signers: Signer) -> bytes:
     metadata = Metadata(signed)
     for signer in signers:
         metadata.sign(signer, append=True)
