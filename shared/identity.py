@@ -1,7 +1,7 @@
 """Ed25519 identities of tails and grounds, and what they sign.
 
 In: bytes and a domain. Out: `Signed` (body, key id, signature) and the way back.
-Always holds: a signature made for one domain (manifest, ack, closure, export) verifies in no other.
+Always holds: a signature made for one domain (manifest, ack, closure, export, version) verifies in no other.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 
 from shared.errors import ConfigError, Rejected
 
-Domain = Literal["manifest", "ack", "closure", "export"]
+Domain = Literal["manifest", "ack", "closure", "export", "version"]
 SIGNED_BYTES_MAX = 512 * 1024
 
 
@@ -48,8 +48,11 @@ class Signer:
 
     def sign(self, domain: Domain, body: bytes) -> bytes:
         """MessagePack of a `Signed`."""
-        signature = self._private.sign(_message(domain, body))
-        return msgspec.msgpack.encode(Signed(body, self.key_id, signature))
+        return msgspec.msgpack.encode(Signed(body, self.key_id, self.signature(domain, body)))
+
+    def signature(self, domain: Domain, body: bytes) -> bytes:
+        """Of the body alone, 64 bytes, for a message that carries both by itself."""
+        return self._private.sign(_message(domain, body))
 
     @staticmethod
     def create(path: Path) -> Signer:
@@ -89,16 +92,23 @@ def verify(domain: Domain, data: bytes, public: bytes, where: str) -> bytes:
         raise Rejected(f"{len(data)} bytes, over the cap of {SIGNED_BYTES_MAX}", where)
     try:
         signed = _DECODER.decode(data)
-        Ed25519PublicKey.from_public_bytes(public).verify(
-            signed.signature, _message(domain, signed.body)
-        )
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Rejected(f"not a signed message: {error}", where) from None
+    verify_signature(domain, signed.body, signed.signature, public, where)
+    return signed.body
+
+
+def verify_signature(
+    domain: Domain, body: bytes, signature: bytes, public: bytes, where: str
+) -> None:
+    """Rejected unless `signature` was made for `domain` and `body` by the holder of `public`."""
+    try:
+        key = Ed25519PublicKey.from_public_bytes(public)
+        key.verify(signature, _message(domain, body))
     except (InvalidSignature, ValueError):
         raise Rejected(
             f"signature does not verify as a {domain}", where, "check that the key is enrolled"
         ) from None
-    return signed.body
 
 
 def _message(domain: str, body: bytes) -> bytes:

@@ -297,6 +297,80 @@ class Audit(msgspec.Struct, frozen=True, kw_only=True):
     detail: dict[str, str] = {}
 
 
+class VersionBundle(msgspec.Struct, frozen=True, kw_only=True):
+    """One bundle of the live set. muted: why it does not predict, or empty."""
+
+    name: str
+    release: Count
+    sha256: str
+    probation: bool = False
+    muted: str = ""
+
+
+class VersionEngine(msgspec.Struct, frozen=True, kw_only=True):
+    """What this computer was told is installed."""
+
+    position: Count
+    esn: str
+    part_number: str = ""
+
+
+class VersionRefusal(msgspec.Struct, frozen=True, kw_only=True):
+    """An update that was refused, failed or taken back. t_ns: wall clock of the aircraft."""
+
+    t_ns: Int62
+    bundle: str
+    step: str
+    decision: str
+    codes: list[str]
+    set_id: str = ""
+
+
+class VersionReport(msgspec.Struct, frozen=True, kw_only=True):
+    """What runs aboard, as this computer sees it. Travels as `SignedVersion`.
+
+    counter: only grows over the life of the device key, whatever happens to the outbox, so that a
+    report that is shown again is known. t_ns: wall clock; t_event_ns, t_quality: as in an envelope.
+    """
+
+    v: Octet = 1
+    operator: str
+    tail: str
+    boot: Count
+    counter: Count
+    t_ns: Int62
+    t_event_ns: Int62
+    t_quality: Octet
+    why: str
+    """What it was made for: `boot`, `update`, `flight`."""
+    slot: str
+    """Empty: no set was ever installed."""
+    set_id: str
+    bundles: list[VersionBundle]
+    probation: bool
+    last_good: str
+    """Id of the newest set that passed its probation."""
+    left: list[str]
+    """Ids of sets that failed or were taken back, oldest first."""
+    floors: dict[str, Count]
+    """Per name, the release that nothing may fall behind."""
+    tuf: dict[str, dict[str, Count]]
+    """Trusted metadata versions: repository (`image`, `director`), then role."""
+    engines: list[VersionEngine]
+    refusals: list[VersionRefusal]
+    """The last ones, oldest first."""
+
+
+class SignedVersion(msgspec.Struct, frozen=True, kw_only=True):
+    """A `VersionReport`, encoded, under the device key: it can be checked apart from the link.
+
+    signature: Ed25519 over `tailtwin-version-v1\\0` + report. See `shared.version`.
+    """
+
+    report: bytes
+    signature: bytes
+
+
 T = TypeVar("T")
 
 
