@@ -1,37 +1,37 @@
-"""The bundle: a model as shipped. One deterministic `.tar.zst` of three files.
+"""The bundle: a model as shipped. One deterministic `.tar.zst` of three files, or of four with its
+attestation.
 
 In: the files, or bytes from anywhere. Out: the file's bytes, or checked `BundleFiles`.
 Always holds: the same files give the same bytes; only the one encoding that `pack` writes is
 read back, so no link, path, duplicate or hidden byte survives `unpack`; nothing is
-decompressed beyond its bound. That a bundle unpacks says nothing about its graph: admission does.
+decompressed beyond its bound. That a bundle unpacks says nothing about its graph: admission does;
+nor about who built it: `signing.verify.attested` does.
 """
 
 from __future__ import annotations
 
 import hashlib
-import io
-import tarfile
+import math
 from typing import Annotated, Literal
 
 import msgspec
-import zstandard
 from msgspec import Meta
 
 from shared.behaviour.dynamics import Port
 from shared.behaviour.faults import refuse
 from shared.behaviour.kinds import LookupTable
 from shared.behaviour.model import Behaviour, Model, dynamics, faults
+from shared.bundletar import ATTESTATION, ATTESTATION_BYTES_MAX, read_members, write_members
 from shared.errors import Rejected
 from shared.profile import ModelBounds
 from shared.topics import check_identifier
 
 SUFFIX = ".tar.zst"
-MEMBERS = ("bundle.json", "model.onnx", "selftest.msgpack")
+CALIBRATABLE_MAX, TENSOR_NAME_CHARS_MAX = 64, 256
 MONITORS_MAX, PORTS_MAX, STATES_MAX, STATE_ELEMENTS_MAX = 64, 64, 16, 4096
 SELFTEST_STEPS_MAX = 256
 JSON_BYTES_MAX = 1 << 20
 """Of `bundle.json`, which the recorder keeps decoded at about 15 times its size; ours have 23 kB."""
-_BLOCK = 512  # of a tar file
 _ANY = (-3e38, 3e38)  # an output's range is its monitor's business
 
 NonNegative = Annotated[float, Meta(ge=0)]
@@ -62,6 +62,9 @@ class Output(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     name: str
     unit: str
     lsb: Annotated[float, Meta(gt=0)]
+    valid: tuple[float, float] | msgspec.UnsetType = msgspec.UNSET
+    """What a plausible prediction is; one outside it fails the probation. Unset, any number is, and
+    like `Monitor.on` it is then not written."""
 
 
 class State(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -107,6 +110,18 @@ class Monitor(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     """Phases in which it is judged; outside them it neither arises nor clears. Empty: all."""
     steady: Steady | None = None
     rate_per_hour_max: Annotated[int, Meta(ge=1)] = 6
+
+
+class Calibratable(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What a calibration may make of every element of one tensor of the graph.
+
+    `of` is `value`: the element lies within low and high. `parent`: so does its quotient by the
+    element that the parent has in that place.
+    """
+
+    low: float
+    high: float
+    of: Literal["value", "parent"] = "value"
 
 
 class Applicability(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -178,6 +193,9 @@ class Bundle(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     full_fidelity: str
     """The model it stands for."""
     behaviour: Behaviour | Trained
+    calibratable: dict[str, Calibratable] | msgspec.UnsetType = msgspec.UNSET
+    """Initializer of the graph to what a calibration may make of it; of any other nothing. Unset it
+    is not written, and the bundle cannot be the parent of a calibration."""
 
     @property
     def model(self) -> Model:
@@ -202,13 +220,14 @@ class SelfTest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class BundleFiles(msgspec.Struct, frozen=True):
-    """An unpacked bundle; sha256 is that of the packed file, hex."""
+    """An unpacked bundle; sha256 is that of the packed file, hex. attestation: b"" without one."""
 
     bundle: Bundle
     bundle_json: bytes
     model: bytes
     selftest: bytes
     sha256: str
+    attestation: bytes = b""
 
     @property
     def filename(self) -> str:
@@ -259,61 +278,25 @@ def pack(bundle: Bundle, model: bytes, selftest: SelfTest) -> bytes:
     vectors = msgspec.msgpack.encode(selftest)
     parse_selftest(vectors, bundle, where)
     text = msgspec.json.encode(bundle, order="deterministic")
-    compressor = zstandard.ZstdCompressor(level=19, write_checksum=True, write_content_size=True)
-    return compressor.compress(_tar((text, model, vectors)))
+    return write_members((text, model, vectors))
+
+
+def attach(files: BundleFiles, attestation: bytes) -> bytes:
+    """The bundle file with this attestation, whatever it had before; the other members as they
+    are, byte by byte."""
+    _need(0 < len(attestation) <= ATTESTATION_BYTES_MAX,
+          f"attestation: {len(attestation)} bytes, 1 to {ATTESTATION_BYTES_MAX}", ATTESTATION)  # fmt: skip
+    return write_members((files.bundle_json, files.model, files.selftest, attestation))
 
 
 def unpack(data: bytes, bounds: ModelBounds, where: str = "bundle") -> BundleFiles:
     """Read a bundle file; Rejected unless it is one that `pack` could have written."""
     _need(len(data) <= bounds.bundle_bytes_max, f"over {bounds.bundle_bytes_max} bytes", where)
-    raw = _decompress(data, bounds.unpacked_bytes_max, where)
-    files = _members(raw, where)
-    _need(_tar(files) == raw, "not the one encoding of these files", where)
-    bundle = parse_bundle(files[0], where)
-    parse_selftest(files[2], bundle, where)
-    return BundleFiles(bundle, *files, hashlib.sha256(data).hexdigest())
-
-
-def _decompress(data: bytes, bytes_max: int, where: str) -> bytes:
-    try:
-        frame = zstandard.get_frame_parameters(data)
-        # The declared size is what gets allocated, so it is looked at first; -1 is unknown.
-        _need(0 < frame.content_size <= bytes_max, "unpacked size is unknown or too large", where)
-        return zstandard.ZstdDecompressor(max_window_size=1 << 27).decompress(
-            data, max_output_size=bytes_max, allow_extra_data=False
-        )
-    except zstandard.ZstdError as error:
-        raise Rejected(f"not one zstd frame: {error}", where) from None
-
-
-def _members(raw: bytes, where: str) -> tuple[bytes, bytes, bytes]:
-    """Contents of the three members in their order. Loose: `unpack` compares the encoding."""
-    contents, at = [], 0
-    for name in MEMBERS:
-        header = raw[at : at + _BLOCK]
-        found = header[:100].rstrip(b"\0")
-        _need(found == name.encode(), f"member {found[:40]!r} where {name} belongs", where)
-        digits = header[124:135]
-        _need(digits.isdigit(), f"{name}: size is not a number", where)
-        try:
-            size = int(digits, 8)
-        except ValueError:
-            raise Rejected(f"{name}: size is not octal", where) from None
-        at += _BLOCK
-        _need(at + size <= len(raw), f"{name} is cut short", where)
-        contents.append(raw[at : at + size])
-        at += -(-size // _BLOCK) * _BLOCK
-    return contents[0], contents[1], contents[2]
-
-
-def _tar(files: tuple[bytes, bytes, bytes]) -> bytes:
-    out = io.BytesIO()
-    for name, content in zip(MEMBERS, files, strict=True):
-        member = tarfile.TarInfo(name)
-        member.size, member.mode = len(content), 0o644
-        out.write(member.tobuf(tarfile.USTAR_FORMAT))
-        out.write(content + b"\0" * (-len(content) % _BLOCK))
-    return out.getvalue() + b"\0" * (2 * _BLOCK)
+    text, model, vectors, *attestation = read_members(data, bounds.unpacked_bytes_max, where)
+    bundle = parse_bundle(text, where)
+    parse_selftest(vectors, bundle, where)
+    sha256 = hashlib.sha256(data).hexdigest()
+    return BundleFiles(bundle, text, model, vectors, sha256, *attestation)
 
 
 def _check(bundle: Bundle, where: str) -> None:
@@ -337,6 +320,7 @@ def _check(bundle: Bundle, where: str) -> None:
     _check_instances(bundle, where)
     for port in bundle.inputs:
         _need(port.valid[0] < port.valid[1], f"input {port.name}: valid range is empty", where)
+    _check_bounds(bundle, where)
     for state in bundle.states:
         width = len(state.initial[0]) if state.initial else 0
         ok = len(state.initial) == len(bundle.instances) and 0 < width <= STATE_ELEMENTS_MAX
@@ -352,6 +336,26 @@ def _check(bundle: Bundle, where: str) -> None:
     if not isinstance(bundle.behaviour, Trained):
         refuse(faults(bundle.model), f"{where}: behaviour")
         _check_states(bundle, where)
+
+
+def _check_bounds(bundle: Bundle, where: str) -> None:
+    """What a prediction may be, and what a calibration may make of a tensor."""
+    for output in bundle.outputs:
+        valid = output.valid
+        ok = isinstance(valid, msgspec.UnsetType) or (
+            valid[0] < valid[1] and all(map(math.isfinite, valid))
+        )
+        _need(ok, f"output {output.name}: valid range is empty", where)
+    if isinstance(bundle.calibratable, msgspec.UnsetType):
+        return
+    _need(0 < len(bundle.calibratable) <= CALIBRATABLE_MAX,
+          f"calibratable: 1 to {CALIBRATABLE_MAX} tensors", where)  # fmt: skip
+    for name, bounds in bundle.calibratable.items():
+        key = f"calibratable {name[:40]!r}"
+        _need(0 < len(name) <= TENSOR_NAME_CHARS_MAX, f"{key}: no name of a tensor", where)
+        least = 0.0 if bounds.of == "parent" else -math.inf
+        ok = least < bounds.low < bounds.high < math.inf
+        _need(ok, f"{key}: bounds are empty, or a share that is not above 0", where)
 
 
 def _check_states(bundle: Bundle, where: str) -> None:

@@ -17,7 +17,8 @@ import numpy as np
 import zstandard
 from onnx import TensorProto, helper
 
-from shared.bundle import MEMBERS, SelfTest, State, pack
+from shared.bundle import SelfTest, State, pack
+from shared.bundletar import MEMBERS
 from tests.fakes.bundles import bundle, model_of, packed, selftest_of
 
 BUNDLE = bundle()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import tarfile
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -13,15 +14,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shared.bundle import (
-    MEMBERS,
     Bundle,
+    Calibratable,
     Monitor,
     SelfTest,
+    attach,
     pack,
     parse_bundle,
     parse_selftest,
     unpack,
 )
+from shared.bundlefile import build_bundle
+from shared.bundletar import ATTESTATION, ATTESTATION_BYTES_MAX, MEMBERS
 from shared.errors import Rejected
 from shared.profile import ModelBounds
 from tests.fakes.bundles import bundle, model_of, packed, selftest_of
@@ -124,6 +128,57 @@ def test_file_over_the_bound_is_refused() -> None:
         unpack(DATA, msgspec.structs.replace(BOUNDS, bundle_bytes_max=len(DATA) - 1))
 
 
+# -- the fourth member
+
+
+def test_attestation_comes_back_and_leaves_the_other_members_as_they_were() -> None:
+    data = attach(FILES, b'{"payload":""}')
+    found = unpack(data, BOUNDS)
+    assert found.attestation == b'{"payload":""}' and FILES.attestation == b""
+    assert (found.bundle_json, found.model, found.selftest) == CONTENTS
+    assert found.sha256 == hashlib.sha256(data).hexdigest() != FILES.sha256
+    assert attach(found, b"other") == attach(FILES, b"other")  # replaced, never a fifth member
+    raw = zstandard.ZstdDecompressor().decompress(data)
+    with tarfile.open(fileobj=io.BytesIO(raw)) as tar:
+        assert tuple(tar.getnames()) == (*MEMBERS, ATTESTATION)
+
+
+@pytest.mark.parametrize("size", [0, ATTESTATION_BYTES_MAX + 1])
+def test_attestation_of_no_or_too_many_bytes_is_neither_written_nor_read(size: int) -> None:
+    with pytest.raises(Rejected, match="attestation"):
+        attach(FILES, b"x" * size)
+    with pytest.raises(Rejected, match="attestation"):
+        unpack(compress(tar_of(*GOOD, (ATTESTATION, b"x" * size))), BOUNDS)
+
+
+@pytest.mark.parametrize(
+    "members",
+    [
+        ((ATTESTATION, b"x"), *GOOD),
+        (*GOOD[:2], (ATTESTATION, b"x")),
+        (*GOOD, (ATTESTATION, b"x"), (ATTESTATION, b"x")),
+        (*GOOD, (ATTESTATION, b"x"), ("run.sh", b"#!")),
+        (*GOOD, ("./" + ATTESTATION, b"x")),
+    ],
+)
+def test_attestation_has_one_place_and_is_the_last(members: list[tuple[str, bytes]]) -> None:
+    with pytest.raises(Rejected):
+        unpack(compress(tar_of(*members)), BOUNDS)
+
+
+GOLDEN = {
+    "engine_anomaly_v1": "f63dd30851cc71fce6d2e3c7dde4d422698c661074d1baf91d11cca1a8e1df01",
+    "rul_fd001_v1": "0b7bdca813b8e107bae4a4e39e1d75b899b92c7c03d4d6f3ef84bcb4c3a2a900",
+}
+"""Of the bundle files, from before there was an attestation, `Output.valid` or `calibratable`."""
+
+
+@pytest.mark.parametrize("name", sorted(GOLDEN))
+def test_bundle_without_the_newer_fields_keeps_its_bytes(name: str) -> None:
+    _, data = build_bundle(Path(f"firmware_profiles/models/{name}.json"))
+    assert hashlib.sha256(data).hexdigest() == GOLDEN[name]
+
+
 @settings(max_examples=300, deadline=None)
 @given(st.binary(max_size=600) | st.tuples(
     st.integers(0, len(DATA) - 1), st.binary(min_size=1, max_size=8)
@@ -182,6 +237,18 @@ CONTRADICTIONS = {
     "position": _instance(position=2),
     "inputs not bound": _instance(inputs={"n1": "ENG1_N1"}),
     "measured names no output": _instance(measured={"n2": "ENG1_N2"}),
+    "output egt: valid range": _with(
+        outputs=(
+            msgspec.structs.replace(bundle().outputs[0], valid=(1.0, 1.0)),
+            bundle().outputs[1],
+        )
+    ),
+    "calibratable: 1 to": _with(calibratable={}),
+    "no name of a tensor": _with(calibratable={"": Calibratable(low=0.0, high=1.0)}),
+    "'c1': bounds are empty": _with(calibratable={"c1": Calibratable(low=1.0, high=1.0)}),
+    "share that is not above 0": _with(
+        calibratable={"c1": Calibratable(low=0.0, high=1.0, of="parent")}
+    ),
 }
 
 
@@ -207,3 +274,16 @@ def test_monitor_defaults_restrict_nothing() -> None:
         persistence_s=0.0, clear_persistence_s=0.0, smoothing_s=0.0,
     )  # fmt: skip
     assert monitor.phases == () and monitor.steady is None
+
+
+def test_output_range_and_calibratable_are_written_only_when_set() -> None:
+    assert b"calibratable" not in FILES.bundle_json and b"parent" not in FILES.bundle_json
+    plain = bundle()
+    full = msgspec.structs.replace(
+        plain,
+        outputs=(msgspec.structs.replace(plain.outputs[0], valid=(0.0, 900.0)), plain.outputs[1]),
+        calibratable={"c1": Calibratable(low=0.9, high=1.1, of="parent")},
+    )
+    text = msgspec.json.encode(full)
+    assert parse_bundle(text, "here") == full
+    assert b'"calibratable":{"c1":{"low":0.9,"high":1.1,"of":"parent"}}' in text
