@@ -31,8 +31,8 @@ from shared.errors import ConfigError
 
 ROOT = Path(__file__).parents[2]
 NAME = "tailtwin-edge"
-OWN = ("edge", "shared")
-OWN_FILES = ("signing/__init__.py", "signing/verify.py")
+OWN = ("edge", "shared", "signing/verify")
+OWN_FILES = ("signing/__init__.py",)
 SITE = f"lib/python{wheels.PYTHON[0]}.{wheels.PYTHON[1]}/site-packages"
 TEST_FOLDERS = frozenset({"test", "tests", "testdata", "test_data"})
 NOT_ABOARD = (".pyi", ".pxd", ".pyx", ".h", ".hpp", ".a", ".lib", ".proto", ".c", ".cc", ".sh")

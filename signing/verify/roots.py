@@ -1,0 +1,134 @@
+"""Our policy on roots, beyond what TUF asks of one.
+
+In: a root that verifies, and the targets metadata below it. Out: the same, or Rejected.
+Always holds: a root that fewer than two keys can replace is no root of ours, one key is counted
+once however often it is listed, and no key that lies online signs for an offline role.
+Signatures are TUF's affair.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Literal
+
+import msgspec
+
+from shared.errors import Rejected
+from signing.verify.declared import ISSUED_FIELD, UNTIL_FIELD
+
+if TYPE_CHECKING:  # the recorder imports this package and must not carry tuf's memory
+    from securesystemslib.signer import Key
+    from tuf.api.metadata import DelegatedRole, Root, Signed, Targets
+
+ROOT_THRESHOLD_MIN = 2
+Repository = Literal["image", "director"]
+
+
+class RootPolicy(msgspec.Struct, frozen=True):
+    """What we ask of the root of a repository, and of who it and its targets delegate to."""
+
+    repository: Repository = "image"
+
+    def check_root(self, root: Root, where: str) -> Root:
+        """Return `root` if it keeps to this policy; Rejected otherwise."""
+        role = root.roles["root"]
+        if role.threshold < ROOT_THRESHOLD_MIN:
+            raise Rejected(
+                f"root threshold is {role.threshold}", where, f"{ROOT_THRESHOLD_MIN} or more keys"
+            )
+        if not root.consistent_snapshot:
+            raise Rejected("consistent_snapshot is off", where, "make it with tailtwin-sign")
+        for name, listed in root.roles.items():
+            _counted_once(name, _keys(root.keys, listed.keyids), listed.threshold, where)
+        online = _values(self._of(root, "snapshot", "timestamp"))
+        if online & _values(self._of(root, "root", "targets")):
+            raise Rejected(
+                "an online key is an offline key too", where, "a key of its own for each"
+            )
+        return root
+
+    def check_targets(self, root: Root, targets: Targets, where: str) -> Targets:
+        """Return the top-level `targets` if what it delegates keeps offline and online keys apart.
+
+        The image's delegates sign offline: none of their keys may be an online one. The
+        director's sign online: none may be one of its offline keys.
+        """
+        delegations = targets.delegations
+        if delegations is None or not delegations.roles:
+            return targets
+        apart = ("root", "targets") if self.repository == "director" else ("snapshot", "timestamp")
+        forbidden = _values(self._of(root, *apart))
+        for name, role in delegations.roles.items():
+            keys = _keys(delegations.keys, role.keyids)
+            _counted_once(name, keys, role.threshold, where)
+            if _values(keys) & forbidden:
+                raise Rejected(
+                    f"{name} has a key of {' or '.join(apart)}", where, "a key of its own for each"
+                )
+        return targets
+
+    @staticmethod
+    def _of(root: Root, *names: str) -> list[Key]:
+        return [key for name in names for key in _keys(root.keys, root.roles[name].keyids)]
+
+
+IMAGE_POLICY, DIRECTOR_POLICY = RootPolicy("image"), RootPolicy("director")
+
+
+def check_root(root: Root, where: str) -> Root:
+    """The image repository's policy on a root."""
+    return IMAGE_POLICY.check_root(root, where)
+
+
+def issued_at(signed: Signed) -> datetime | None:
+    """When this metadata says it was made; None when it does not, or says it badly."""
+    return _time(signed.unrecognized_fields.get(ISSUED_FIELD))
+
+
+def until(role: DelegatedRole) -> datetime | None:
+    """When a delegation ends; None when it says nothing. Rejected when it says it badly."""
+    text = role.unrecognized_fields.get(UNTIL_FIELD)
+    if text is None:
+        return None
+    at = _time(text)
+    if at is None:
+        raise Rejected(f"{UNTIL_FIELD} is no time", f"delegation {role.name}", "delegate it anew")
+    return at
+
+
+def _time(text: Any) -> datetime | None:
+    if not isinstance(text, str) or len(text) > 32:
+        return None
+    try:
+        return datetime.strptime(text, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
+    except ValueError:
+        return None
+
+
+def _counted_once(name: str, keys: list[Key], threshold: int, where: str) -> None:
+    """TUF counts key ids; one key under two ids would be two people."""
+    seen: set[str] = set()
+    for key in keys:
+        values = _values([key])
+        if not values or values & seen:
+            raise Rejected(f"{name} lists one key twice", where, "a key of its own for each")
+        seen |= values
+    if len(keys) < threshold:
+        raise Rejected(
+            f"{name} has {len(keys)} different keys", where, f"{threshold}, as its threshold"
+        )
+
+
+def _keys(keys: dict[str, Key], keyids: Iterable[str]) -> list[Key]:
+    return [keys[keyid] for keyid in keyids if keyid in keys]
+
+
+def _values(keys: Iterable[Key]) -> set[str]:
+    """Every part of every public key, so that half of a composite key is recognised as well."""
+    return {
+        "".join(value.split()).lower()
+        for key in keys
+        for value in key.keyval.values()
+        if isinstance(value, str) and value
+    }
