@@ -40,9 +40,9 @@ class RootPolicy(msgspec.Struct, frozen=True):
         if not root.consistent_snapshot:
             raise Rejected("consistent_snapshot is off", where, "make it with tailtwin-sign")
         for name, listed in root.roles.items():
-            _counted_once(name, _keys(root.keys, listed.keyids), listed.threshold, where)
-        online = _values(self._of(root, "snapshot", "timestamp"))
-        if online & _values(self._of(root, "root", "targets")):
+            counted_once(name, _keys(root.keys, listed.keyids), listed.threshold, where)
+        online = public_values(self._of(root, "snapshot", "timestamp"))
+        if online & public_values(self._of(root, "root", "targets")):
             raise Rejected(
                 "an online key is an offline key too", where, "a key of its own for each"
             )
@@ -58,11 +58,11 @@ class RootPolicy(msgspec.Struct, frozen=True):
         if delegations is None or not delegations.roles:
             return targets
         apart = ("root", "targets") if self.repository == "director" else ("snapshot", "timestamp")
-        forbidden = _values(self._of(root, *apart))
+        forbidden = public_values(self._of(root, *apart))
         for name, role in delegations.roles.items():
             keys = _keys(delegations.keys, role.keyids)
-            _counted_once(name, keys, role.threshold, where)
-            if _values(keys) & forbidden:
+            counted_once(name, keys, role.threshold, where)
+            if public_values(keys) & forbidden:
                 raise Rejected(
                     f"{name} has a key of {' or '.join(apart)}", where, "a key of its own for each"
                 )
@@ -106,11 +106,11 @@ def _time(text: Any) -> datetime | None:
         return None
 
 
-def _counted_once(name: str, keys: list[Key], threshold: int, where: str) -> None:
+def counted_once(name: str, keys: list[Key], threshold: int, where: str) -> None:
     """TUF counts key ids; one key under two ids would be two people."""
     seen: set[str] = set()
     for key in keys:
-        values = _values([key])
+        values = public_values([key])
         if not values or values & seen:
             raise Rejected(f"{name} lists one key twice", where, "a key of its own for each")
         seen |= values
@@ -124,7 +124,7 @@ def _keys(keys: dict[str, Key], keyids: Iterable[str]) -> list[Key]:
     return [keys[keyid] for keyid in keyids if keyid in keys]
 
 
-def _values(keys: Iterable[Key]) -> set[str]:
+def public_values(keys: Iterable[Key]) -> set[str]:
     """Every part of every public key, so that half of a composite key is recognised as well."""
     return {
         "".join(value.split()).lower()
