@@ -52,7 +52,7 @@ class NatsLink:
     async def _connect(self) -> AsyncIterator[NatsSession]:
         at = self._endpoint
         client = Client()
-        client._ps = _CappedParser(client)
+        client._ps = CappedParser(client, IN_BYTES_MAX)
         session = NatsSession(client, at)
         try:
             try:
@@ -83,10 +83,14 @@ class NatsLink:
                     await client.close()
 
 
-class _CappedParser(Parser):
+class CappedParser(Parser):
     """nats-py waits for whatever length a message announces, and for a line without an end. It
     reads 32 kB at a time, so looking after each of them bounds what is held.
     tests/contract/test_hostile_broker.py fails when an upgrade moves this seam."""
+
+    def __init__(self, client: Client, bytes_max: int) -> None:
+        super().__init__(client)
+        self._bytes_max = bytes_max
 
     async def parse(self, data: bytes = b"") -> None:
         try:
@@ -96,7 +100,7 @@ class _CappedParser(Parser):
         except Exception as error:  # else nats-py logs it and the connection hangs
             raise nats.errors.ProtocolError from error
         announced = self.needed if self.state == AWAITING_MSG_PAYLOAD else len(self.buf)
-        if announced > IN_BYTES_MAX:
+        if announced > self._bytes_max:
             raise nats.errors.ProtocolError
 
 
