@@ -1,0 +1,80 @@
+"""Attesting: an attestor's signature over how a bundle was built, put into the bundle.
+
+In: a bundle file's bytes, what its builder claims, the attestors' signers. Out: the attested
+bundle's name and bytes.
+Always holds: the same bundle, claims and deterministic keys give the same bytes (Ed25519 is; see
+docs/provenance.md for the others); an attestor joins a statement that is there and never changes
+it; what the bundle says of itself is read from it. An attestor says what was built from what, and
+nothing about who may fly it: that is the word of whoever publishes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+from securesystemslib.dsse import Envelope
+from securesystemslib.signer import Signer
+
+from shared.bundle import BundleFiles, attach, filename, unpack
+from shared.errors import Rejected, Unreachable
+from shared.profile import ModelBounds
+from signing.verify.attested import encode_envelope, parse_envelope
+from signing.verify.statement import PAYLOAD_TYPE, Claims, claims_of, statement_of
+
+GIT_DEADLINE_S = 30.0
+
+
+def attest(data: bytes, claims: Claims, signers: Sequence[Signer]) -> tuple[str, bytes]:
+    """(file name, bytes) of the bundle with an attestation by all signers.
+
+    Rejected when the bundle has another statement already.
+    """
+    files = unpack(data, ModelBounds())
+    statement = statement_of(files, claims)
+    envelope = Envelope(statement, PAYLOAD_TYPE, {})
+    if files.attestation:
+        envelope = _joined(files, statement)
+    for signer in signers:
+        envelope.sign(signer)
+    attested = attach(files, encode_envelope(envelope))
+    return filename(files.bundle, hashlib.sha256(attested).hexdigest()), attested
+
+
+def claims_in(files: BundleFiles) -> Claims:
+    """What an attestation that is there claims, so that another attestor can join; nothing is
+    verified."""
+    return claims_of(parse_envelope(files.attestation, files.filename).payload, files)
+
+
+def commit_of(folder: Path) -> tuple[str, bool]:
+    """(commit, whether the tree has changes that it lacks) of a git work tree."""
+    head = _git(folder, "rev-parse", "HEAD").strip()
+    return head, bool(_git(folder, "status", "--porcelain", "--untracked-files=no").strip())
+
+
+def _joined(files: BundleFiles, statement: bytes) -> Envelope:
+    envelope = parse_envelope(files.attestation, files.filename)
+    if envelope.payload != statement:
+        raise Rejected(
+            "it is attested already, with another statement", files.filename,
+            "say what the first attestor said (tailtwin-sign attest --show), or attest the bundle "
+            "as it was built",
+        )  # fmt: skip
+    return envelope
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=False,
+            timeout=GIT_DEADLINE_S,
+        )  # fmt: skip
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise Unreachable(f"git: {error}", str(folder), "give --source-commit") from None
+    if done.returncode:
+        raise Rejected(f"no git work tree: {done.stderr.strip()[:200]}", str(folder),
+                       "give --source-commit")  # fmt: skip
+    return done.stdout
