@@ -1,63 +1,68 @@
 """The two slots: where the set of bundles lives that this aircraft runs.
 
-In: verified bundles, and somebody who can say whether the gate is still open. Out: the live
+In: verified sets, and somebody who can say whether the gate is still open. Out: the live
 `BundleSet`, for the worker to load.
-Always holds: `active`, one small file replaced by one rename, says which slot is live and which
-is known good; a power cut at any step leaves the old set or the new one. What is live is never
-written to, a set that was never live is never rolled back to, and every byte of a set is checked
-against its hash before it is called live.
+Always holds: `active`, one small file replaced by one rename, says which slot is live; a power cut
+at any step leaves the old set or the new one. What is live is never written to; a set that passed
+its probation, the shop's first one included, is always in one of the slots; a set that was never
+live, or was left, is never gone back to; every byte of a set is checked against its hash before it
+is called live.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
+import threading
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Literal, TypeVar
 
 import msgspec
 
+from edge.update import active as states
+from edge.update.active import Active, SlotName, decode
 from edge.update.disk import Disk, PosixDisk, write_durably
 from edge.update.verified import VerifiedBundle
 from shared.errors import Corrupt, Rejected
-from signing.verify import BUNDLE_BYTES_MAX
+from signing.verify import BUNDLE_BYTES_MAX, set_id
 
-SlotName = Literal["a", "b"]
-T = TypeVar("T")
 SET_BYTES_MAX = 64 * 1024
 BUNDLES_MAX = 32
-WHY_CHARS_MAX = 200
 
 
 class SlotBundle(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """One bundle of a set. file: its name inside the slot."""
+    """One bundle of a set. file: its name inside the slot. target: its path in the image
+    repository; empty in slots that were filled before there were others than `name/file`."""
 
     name: str
     release: int
     sha256: str
     file: str
+    target: str = ""
+
+    @property
+    def path(self) -> str:
+        """Target path in the image repository."""
+        return self.target or f"{self.name}/{self.file}"
 
 
 class _Set(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     bundles: tuple[SlotBundle, ...]
 
 
-class _Active(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The content of `active`. releases: the highest that was ever live, per name."""
-
-    live: SlotName
-    last_good: SlotName | None = None
-    muted: dict[str, str] = {}
-    releases: dict[str, int] = {}
-
-
 class BundleSet(msgspec.Struct, frozen=True, kw_only=True):
-    """The bundles of a slot, verified. muted: why nothing of it may predict, or empty."""
+    """The bundles of a slot, verified. muted: why nothing of it may predict, or empty.
+    muted_bundles: name to why that one may not."""
 
     slot: SlotName
     bundles: tuple[SlotBundle, ...]
     folder: Path
     muted: str = ""
+    muted_bundles: dict[str, str] = {}
+    probation: bool = False
+
+    @property
+    def id(self) -> str:
+        return set_id(self.bundles)
 
     def path(self, bundle: SlotBundle) -> Path:
         return self.folder / bundle.file
@@ -67,92 +72,146 @@ class BundleSet(msgspec.Struct, frozen=True, kw_only=True):
         return [b.file.removesuffix(".tar.zst") for b in self.bundles]
 
 
+class SlotsView(msgspec.Struct, frozen=True, kw_only=True):
+    """What a fetch has to know of the slots. Read without hashing anything.
+
+    releases: per name, what nothing new may fall behind; where the live set was gone back to, its
+    own release. held: sha-256 to path of what need not be fetched again. left: see `Active`.
+    """
+
+    live: str = ""
+    last_good: str = ""
+    releases: dict[str, int] = {}
+    held: dict[str, str] = {}
+    left: tuple[str, ...] = ()
+
+
 class Slots:
-    """`slots/a`, `slots/b` and `active` below the state folder. One user at a time."""
+    """`slots/a`, `slots/b` and `active` below the state folder. Of one process."""
 
     def __init__(self, state_dir: Path, disk: Disk | None = None) -> None:
         self._state_dir = state_dir
         self._disk = disk or PosixDisk()
+        self._lock = threading.RLock()
+
+    # -- reading
 
     def live(self) -> BundleSet | None:
         """The live set; None on an aircraft that has none yet; Corrupt when it is damaged."""
         active = self._active()
         return None if active is None else self._load(active.live, active)
 
-    def last_good(self) -> BundleSet | None:
-        """The set that a rollback would go to; None when there is none."""
+    def fallback(self) -> BundleSet | None:
+        """The set that `rollback` would go to; None when there is none; Corrupt when damaged."""
         active = self._active()
         if active is None or active.last_good is None:
             return None
         return self._load(active.last_good, active)
 
+    def last_good(self) -> BundleSet | None:
+        """The newest set that passed: the live one, or the one behind it."""
+        active = self._active()
+        return self.fallback() if active is not None and active.probation else self.live()
+
     def releases(self) -> dict[str, int]:
-        """Per name, the release that no update may fall behind; a rollback does not lower it."""
+        """Per name, the release that no update may fall behind; going back does not lower it."""
+        active = self._active()
+        return {} if active is None else dict(active.releases)
+
+    def left(self) -> tuple[str, ...]:
+        """Ids of sets that failed or were taken back; they are not activated again."""
+        active = self._active()
+        return () if active is None else active.left
+
+    def view(self) -> SlotsView:
+        """For a fetch. A slot that cannot be read holds nothing."""
         active = self._active()
         if active is None:
-            return {}
-        return dict(active.releases)
+            return SlotsView()
+        sets = {slot: self._peek(slot) for slot in (active.live, active.last_good) if slot}
+        live = sets[active.live]
+        good = sets.get(active.last_good or active.live, ()) if active.probation else live
+        releases = dict(active.releases)
+        for bundle in live:
+            releases[bundle.name] = min(bundle.release, releases.get(bundle.name, 0))
+        return SlotsView(
+            live=set_id(live) if live else "", last_good=set_id(good) if good else "",
+            releases=releases, left=active.left,
+            held={b.sha256: str(self._folder(slot) / b.file) for slot in sets for b in sets[slot]},
+        )  # fmt: skip
+
+    # -- changing
 
     def install_first(self, bundles: Sequence[VerifiedBundle]) -> BundleSet:
         """The first set of an aircraft that never had one, at the shop: no gate is asked."""
-        if self._active() is not None:
-            raise Rejected("this aircraft has a set already", str(self._path), "use an update")
-        self._fill("a", _replaced((), bundles), bundles)
-        releases = {b.name: b.release for b in bundles}
-        write_durably(self._disk, self._path, _encode(_Active("a", releases=releases)))
-        live = self.live()
-        assert live is not None
-        return live
+        with self._lock:
+            if self._active() is not None:
+                raise Rejected("this aircraft has a set already", str(self._path), "use an update")
+            self._fill("a", bundles, {})
+            self._write(states.first(bundles))
+            live = self.live()
+            assert live is not None
+            return live
 
     def stage(self, bundles: Sequence[VerifiedBundle]) -> SlotName:
-        """Fill the slot that is not live with the live set, `bundles` replacing their namesakes.
+        """Fill the slot that is not live with this set, the whole of it.
 
-        The last known good set is given up here, after `active` says so: until the new one is
-        live the live one is the good one.
+        The live set has to have passed: one on probation is left first, so that the slot that is
+        emptied here is not the last known good one's. What the live slot has is taken from there.
         """
-        active = self._active()
-        live = self.live()
-        if active is None or live is None:
-            raise Rejected("no set is live yet", str(self._path), "install the first one")
-        for bundle in bundles:
-            least = active.releases.get(bundle.name, 0)
-            if bundle.release < least:
-                raise Rejected(
-                    f"release {bundle.release} is behind {least}", bundle.target, "publish it anew"
-                )
-        other = _other(active.live)
-        muted = {slot: why for slot, why in active.muted.items() if slot != other}
-        self._write(msgspec.structs.replace(active, last_good=None, muted=muted))
-        self._fill(other, _replaced(live.bundles, bundles), bundles, live)
-        return other
+        with self._lock:
+            active, live = self._active(), self.live()
+            if active is None or live is None:
+                raise Rejected("no set is live yet", str(self._path), "install the first one")
+            if set_id(bundles) in active.left:
+                raise Rejected("set_left: it was taken back", str(self._path), "direct another set")
+            if active.probation and self._is_whole(active.last_good, active):
+                what = "the live set is on probation"
+                raise Rejected(what, str(self._path), "go back to the last known good set first")
+            self._check_releases(bundles, active, live)
+            slot = states.other(active.live)
+            self._write(states.staging(active))
+            self._fill(slot, bundles, {b.sha256: live.path(b) for b in live.bundles})
+            return slot
 
     def activate(self, slot: SlotName, still_open: Callable[[], bool]) -> bool:
-        """Make a staged slot live by one rename. False when the gate shut: nothing changed."""
-        active = self._active()
-        if active is None or active.live == slot:
-            raise Rejected(f"slot {slot} is not staged", str(self._path), "stage first")
-        staged = self._load(slot, active)
-        releases = dict(active.releases)
-        for bundle in staged.bundles:
-            releases[bundle.name] = max(bundle.release, releases.get(bundle.name, 0))
-        good = None if active.live in active.muted else active.live
-        return self._swap(_Active(slot, good, active.muted, releases), still_open)
+        """Make a staged slot live by one rename, on probation. False when the gate shut: nothing
+        changed."""
+        with self._lock:
+            active = self._active()
+            if active is None or active.live == slot or active.last_good is not None:
+                raise Rejected(f"slot {slot} is not staged", str(self._path), "stage first")
+            staged = self._load(slot, active)
+            return self._swap(states.activated(active, slot, staged.bundles), still_open)
 
-    def rollback(self, still_open: Callable[[], bool]) -> bool:
-        """Go back to the last known good set. False when the gate shut: nothing changed."""
-        active = self._active()
-        if active is None or active.last_good is None:
-            raise Rejected("no set is known to be good", str(self._path), "wait for an update")
-        self._load(active.last_good, active)
-        back = _Active(active.last_good, None, active.muted, active.releases)
-        return self._swap(back, still_open)
+    def rollback(self, still_open: Callable[[], bool], *, leave: bool = True) -> bool:
+        """Make the last known good set live again. False when the gate shut: nothing changed.
+
+        leave: the set that was live is not to come back, as one that was only overtaken may; one
+        with anything muted may not either way.
+        """
+        with self._lock:
+            active = self._active()
+            if active is None or active.last_good is None:
+                what = "there is no set to go back to"
+                raise Rejected(what, str(self._path), "wait for an update")
+            self._load(active.last_good, active)
+            live = self._peek(active.live)
+            is_left = live and (leave or active.is_faulty)
+            to = states.went_back(active, set_id(live) if is_left else "")
+            return self._swap(to, still_open)
+
+    def prove(self) -> None:
+        """The live set passed its probation. No gate: nothing is swapped."""
+        self._change(states.passed)
 
     def mute(self, slot: SlotName, why: str) -> None:
         """Nothing of this slot predicts from now on. No gate: muting swaps nothing."""
-        active = self._active()
-        assert active is not None, "a slot is muted only after it was live"
-        muted = {**active.muted, slot: why[:WHY_CHARS_MAX] or "muted"}
-        self._write(msgspec.structs.replace(active, muted=muted))
+        self._change(lambda active: states.muted(active, slot, why))
+
+    def mute_bundle(self, name: str, why: str) -> None:
+        """One bundle of the live set predicts no more."""
+        self._change(lambda active: states.bundle_muted(active, name, why))
 
     # -- inside
 
@@ -163,50 +222,78 @@ class Slots:
     def _folder(self, slot: SlotName) -> Path:
         return self._state_dir / "slots" / slot
 
-    def _swap(self, to: _Active, still_open: Callable[[], bool]) -> bool:
+    def _change(self, how: Callable[[Active], Active]) -> None:
+        with self._lock:
+            active = self._active()
+            assert active is not None, "a set is judged only after it was live"
+            self._write(how(active))
+
+    def _swap(self, to: Active, still_open: Callable[[], bool]) -> bool:
         """Everything slow happens before the question; between its answer and the rename is
         nothing."""
         aside = self._path.with_name(".active.next")
-        self._disk.write(aside, _encode(to))
+        self._disk.write(aside, msgspec.json.encode(to))
         if not still_open():
             return False
         self._disk.rename(aside, self._path)
         self._disk.sync_folder(self._state_dir)
         return True
 
-    def _fill(
-        self,
-        slot: SlotName,
-        content: tuple[SlotBundle, ...],
-        new: Sequence[VerifiedBundle],
-        live: BundleSet | None = None,
+    def _check_releases(
+        self, bundles: Sequence[VerifiedBundle], active: Active, live: BundleSet
     ) -> None:
-        """Write a slot from nothing; `set.json` comes last and calls it whole."""
-        if not 0 < len(content) <= BUNDLES_MAX:
-            what = f"{len(content)} bundles in a set"
-            raise Rejected(what, str(self._path), f"1 to {BUNDLES_MAX}")
-        if len({b.file for b in content}) != len(content):
-            raise Rejected("two bundles have one file name", str(self._path), "rename one")
-        sources = {b.sha256: b.file for b in new}
-        if live is not None:
-            sources |= {b.sha256: live.path(b) for b in live.bundles if b.sha256 not in sources}
+        """What is live may stay, even where something newer was live once and failed."""
+        running = {b.sha256 for b in live.bundles}
+        for bundle in bundles:
+            least = active.releases.get(bundle.name, 0)
+            if bundle.release < least and bundle.sha256 not in running:
+                what = f"release {bundle.release} is behind {least}"
+                raise Rejected(what, bundle.target, "publish it anew")
+
+    def _fill(
+        self, slot: SlotName, bundles: Sequence[VerifiedBundle], held: dict[str, Path]
+    ) -> None:
+        """Write a slot aside from nothing, then put it in its place."""
+        content = _content(bundles, str(self._path))
+        sources = {b.sha256: b.file for b in bundles} | held
         folder = self._folder(slot)
-        self._disk.remove_tree(folder)
-        self._disk.make_folder(folder)
+        aside = folder.with_name(f"{slot}.next")
+        self._disk.remove_tree(aside)
+        self._disk.make_folder(aside)
         for bundle in content:
-            self._disk.write(folder / bundle.file, self._read(sources[bundle.sha256], bundle))
-        write_durably(self._disk, folder / "set.json", _encode(_Set(content)))
+            self._disk.write(aside / bundle.file, self._read(sources[bundle.sha256], bundle))
+        write_durably(self._disk, aside / "set.json", msgspec.json.encode(_Set(content)))
+        self._disk.remove_tree(folder)
+        self._disk.rename(aside, folder)
         self._disk.sync_folder(folder.parent)
         self._disk.sync_folder(self._state_dir)
 
-    def _load(self, slot: SlotName, active: _Active) -> BundleSet:
+    def _is_whole(self, slot: SlotName | None, active: Active) -> bool:
+        try:
+            return slot is not None and bool(self._load(slot, active).bundles)
+        except Corrupt:
+            return False
+
+    def _peek(self, slot: SlotName) -> tuple[SlotBundle, ...]:
+        """What a slot says it has, unread; nothing when it says nothing."""
+        path = self._folder(slot) / "set.json"
+        try:
+            return decode(self._must(path, SET_BYTES_MAX), _Set, path).bundles
+        except Corrupt:
+            return ()
+
+    def _load(self, slot: SlotName, active: Active) -> BundleSet:
         folder = self._folder(slot)
-        content = _decode(self._must(folder / "set.json", SET_BYTES_MAX), _Set, folder / "set.json")
+        path = folder / "set.json"
+        content = decode(self._must(path, SET_BYTES_MAX), _Set, path)
         for bundle in content.bundles:
             self._read(folder / bundle.file, bundle)
+        is_live = slot == active.live
         return BundleSet(
-            slot=slot, bundles=content.bundles, folder=folder, muted=active.muted.get(slot, "")
-        )
+            slot=slot, bundles=content.bundles, folder=folder, muted=active.muted.get(slot, ""),
+            muted_bundles=active.muted_bundles if is_live else {},
+            probation=is_live and active.probation,
+        )  # fmt: skip
 
     def _read(self, path: Path, bundle: SlotBundle) -> bytes:
         data = self._must(path, BUNDLE_BYTES_MAX)
@@ -220,35 +307,29 @@ class Slots:
             raise Corrupt("is missing", str(path), "take a new update, or provision again")
         return data
 
-    def _active(self) -> _Active | None:
+    def _active(self) -> Active | None:
         data = self._disk.read(self._path, SET_BYTES_MAX)
-        return None if data is None else _decode(data, _Active, self._path)
+        return None if data is None else decode(data, Active, self._path)
 
-    def _write(self, active: _Active) -> None:
-        write_durably(self._disk, self._path, _encode(active))
-
-
-def _replaced(live: Iterable[SlotBundle], new: Sequence[VerifiedBundle]) -> tuple[SlotBundle, ...]:
-    """The live set with new bundles in the place of their namesakes, by name."""
-    by_name = {b.name: b for b in live}
-    for bundle in new:
-        by_name[bundle.name] = SlotBundle(
-            name=bundle.name, release=bundle.release, sha256=bundle.sha256,
-            file=bundle.target.rpartition("/")[2],
-        )  # fmt: skip
-    return tuple(by_name[name] for name in sorted(by_name))
+    def _write(self, active: Active) -> None:
+        write_durably(self._disk, self._path, msgspec.json.encode(active))
 
 
-def _other(slot: SlotName) -> SlotName:
-    return "b" if slot == "a" else "a"
-
-
-def _encode(value: msgspec.Struct) -> bytes:
-    return msgspec.json.encode(value)
-
-
-def _decode(data: bytes, kind: type[T], path: Path) -> T:
-    try:
-        return msgspec.json.decode(data, type=kind)
-    except msgspec.DecodeError as error:
-        raise Corrupt(f"unreadable: {error}", str(path), "provision again") from None
+def _content(bundles: Sequence[VerifiedBundle], where: str) -> tuple[SlotBundle, ...]:
+    """A set as its slot lists it, by name."""
+    if not 0 < len(bundles) <= BUNDLES_MAX:
+        raise Rejected(f"{len(bundles)} bundles in a set", where, f"1 to {BUNDLES_MAX}")
+    content = tuple(
+        SlotBundle(
+            name=b.name, release=b.release, sha256=b.sha256, target=b.target,
+            file=b.target.rpartition("/")[2],
+        )
+        for b in sorted(bundles, key=lambda b: b.name)
+    )  # fmt: skip
+    for what, count in (
+        ("two bundles have one name", len({b.name for b in content})),
+        ("two bundles have one file name", len({b.file for b in content})),
+    ):
+        if count != len(content):
+            raise Rejected(what, where, "name each once")
+    return content

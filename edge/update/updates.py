@@ -23,8 +23,9 @@ import msgspec
 
 from edge.allowance import Allowance
 from edge.models.admission import AdmissionResult
+from edge.update.active import SlotName
 from edge.update.gate import GateDecision
-from edge.update.slots import BundleSet, SlotName, Slots
+from edge.update.slots import BundleSet, Slots
 from edge.update.verified import FetchAnswer, FetchFailure, VerifiedBundle
 from shared.clock import Clock
 from shared.errors import Rejected, TailTwinError
@@ -242,7 +243,8 @@ class UpdateClient:
         return await self._swap(offer, bundle)
 
     async def _swap(self, offer: _Offer, bundle: VerifiedBundle) -> bool:
-        slot = await asyncio.to_thread(self._slots.stage, [bundle])
+        whole = await asyncio.to_thread(self._whole, bundle)
+        slot = await asyncio.to_thread(self._slots.stage, whole)
         if self._stopped(offer, "activation"):
             return True
         if not await _to_its_end(self._activate(offer, bundle, slot)):
@@ -253,6 +255,22 @@ class UpdateClient:
             await asyncio.to_thread(self._slots.mute, slot, why)
             self._tell(offer.target, "load", "muted", (UpdateReason("load", why),), bundle=bundle)
         return False
+
+    def _whole(self, bundle: VerifiedBundle) -> list[VerifiedBundle]:
+        """The live set with one bundle in the place of its namesake, until sets are fetched."""
+        live = self._slots.live()
+        if live is not None and live.probation and self._slots.fallback() is not None:
+            self._slots.rollback(lambda: self._ask().open, leave=False)
+            live = self._slots.live()
+        kept = [
+            VerifiedBundle(
+                target=b.path, name=b.name, release=b.release, sha256=b.sha256, length=0,
+                path=str(live.path(b)), applicability=bundle.applicability,
+            )
+            for b in (live.bundles if live else ())
+            if live is not None and b.name != bundle.name
+        ]  # fmt: skip
+        return [*kept, bundle]
 
     async def _activate(self, offer: _Offer, bundle: VerifiedBundle, slot: SlotName) -> bool:
         loop = asyncio.get_running_loop()

@@ -1,12 +1,14 @@
 """A disk in memory that forgets, at a power cut, what was not synced.
 
 `cut_at` ends the n-th call with `PowerCut`, before or after it took effect. What survives of
-unsynced names and contents is drawn at random, as a file system may have written any of it.
+unsynced names and contents is drawn at random, as a file system may have written any of it; a
+folder that was moved or removed is so once the folder above it is synced.
 """
 
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from pathlib import Path
 
 from edge.update.disk import PosixDisk
@@ -25,6 +27,8 @@ class CutDisk:
         self.durable: dict[Path, bytes] = {}
         self.calls = 0
         self.cut_at = -1
+        self._unsynced: list[tuple[Path, Callable[[], None]]] = []
+        """What became of folders, by the folder above: a move or a removal."""
         self._outside = PosixDisk()
 
     def read(self, path: Path, bytes_max: int) -> bytes | None:
@@ -40,12 +44,19 @@ class CutDisk:
 
     def rename(self, old: Path, new: Path) -> None:
         def effect() -> None:
-            self.names[new] = self.names.pop(old)
+            if old in self.names:
+                self.names[new] = self.names.pop(old)
+                return
+            _move(self.names, old, new)
+            self._unsynced.append((new.parent, lambda: _move(self.durable, old, new)))
 
         self._step(effect)
 
     def sync_folder(self, path: Path) -> None:
         def effect() -> None:
+            for _, change in [x for x in self._unsynced if x[0] == path]:
+                change()
+            self._unsynced = [x for x in self._unsynced if x[0] != path]
             for name in [n for n in self.durable if n.parent == path and n not in self.names]:
                 del self.durable[name]
             self.durable |= {n: d for n, d in self.names.items() if n.parent == path}
@@ -57,13 +68,29 @@ class CutDisk:
 
     def remove_tree(self, path: Path) -> None:
         def effect() -> None:
-            for name in [n for n in self.names if path in n.parents]:
-                del self.names[name]
+            _remove(self.names, path)
+            gone = {n: d for n, d in self.durable.items() if path in n.parents}
 
-        self._step(effect)
+            def forget() -> None:  # but what was written there anew and synced since
+                for name, data in gone.items():
+                    if self.durable.get(name) is data:
+                        del self.durable[name]
+
+            self._unsynced.append((path.parent, forget))
+
+        def torn() -> None:
+            for name in [n for n in self.names if path in n.parents]:
+                if self._draw.random() < 0.5:
+                    del self.names[name]
+
+        self._step(effect, torn)
 
     def power_cut(self) -> None:
         """What is left: the durable names, and any mixture of the others."""
+        for _, change in self._unsynced:
+            if self._draw.random() < 0.5:
+                change()
+        self._unsynced = []
         left = dict(self.durable)
         for name in {*self.names, *self.durable}:
             if self.names.get(name) != self.durable.get(name) and self._draw.random() < 0.5:
@@ -84,3 +111,13 @@ class CutDisk:
             raise PowerCut
         assert callable(effect)
         effect()
+
+
+def _move(names: dict[Path, bytes], old: Path, new: Path) -> None:
+    for name in [n for n in names if old in n.parents]:
+        names[new / name.relative_to(old)] = names.pop(name)
+
+
+def _remove(names: dict[Path, bytes], folder: Path) -> None:
+    for name in [n for n in names if folder in n.parents]:
+        del names[name]
