@@ -24,23 +24,15 @@ from securesystemslib.signer import Key, Signature
 from shared.bundle import BundleFiles
 from shared.bundletar import ATTESTATION_BYTES_MAX
 from shared.errors import Rejected
-from signing.verify.declared import ATTESTORS_FIELD
+from signing.verify.declared import ATTESTORS_FIELD, ATTESTORS_MAX, AttestationPolicy
 from signing.verify.roots import counted_once, public_values
 from signing.verify.statement import PAYLOAD_TYPE, Claims, claims_of
 
 if TYPE_CHECKING:
     from tuf.api.metadata import Root
 
-ATTESTORS_MAX = SIGNATURES_MAX = 8
+SIGNATURES_MAX = ATTESTORS_MAX
 ATTEST = "attest this bundle with tailtwin-sign attest"
-
-
-class AttestationPolicy(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Of the profile. threshold: how many attestors at least; the root may ask for more. builders:
-    whose builds are taken; none, when it is empty."""
-
-    threshold: Annotated[int, Meta(ge=1, le=ATTESTORS_MAX)] = 1
-    builders: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,10 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable, Sequence
-from typing import Protocol
+from typing import Annotated, Protocol
 
 import msgspec
+from msgspec import Meta
 
 from shared.errors import Rejected
 
@@ -21,6 +22,7 @@ CUSTOM_LIST_MAX = 1024
 RELEASE_MAX = 2**53 - 1  # what every JSON reader holds exactly
 BUNDLE_BYTES_MAX = 64 << 20  # assumption: a bundle of ROMs is far below 1 MB
 SET_ID_CHARS = 16
+ATTESTORS_MAX = 8
 CALIBRATIONS = "cal"
 
 ISSUED_FIELD = "x-tailtwin-issued"
@@ -74,6 +76,14 @@ class Aircraft(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     type: str
     esns: tuple[str, ...] = ()
     part_numbers: tuple[str, ...] = ()
+
+
+class AttestationPolicy(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Of the profile. threshold: how many attestors at least; the root may ask for more. builders:
+    whose builds are taken; none, when it is empty."""
+
+    threshold: Annotated[int, Meta(ge=1, le=ATTESTORS_MAX)] = 1
+    builders: tuple[str, ...] = ()
 
 
 class Counted(Protocol):
