@@ -1,10 +1,10 @@
 """The broker: settings of nats-server, made from who is enrolled.
 
 In: the settings of the ground and the users of `control.db`. Out: `nats.conf`, and clients.
-Always holds: a device may publish only its own record classes and hello, and subscribe only its
-own ack and notice; only ingest may publish an ack; only a worker reaches the work queue. MQTT
-clients need no right beyond these: since nats-server 2.14 what the broker does for them under
-`$MQTT.` is implied.
+Always holds: a device may publish only its own record classes, hello and requests for updates,
+and subscribe only its own ack, notice and inbox; only ingest may publish an ack, only the api an
+answer to such a request; only a worker reaches the work queue. MQTT clients need no right beyond
+these: since nats-server 2.14 what the broker does for them under `$MQTT.` is implied.
 """
 
 from __future__ import annotations
@@ -24,7 +24,9 @@ from nats.aio.client import Client
 
 from ground.config import GroundConfig, Paths
 from ground.jobs.queue import worker_rights
+from ground.rollout.serve import QUEUE
 from ground.twins.control import Control, User
+from shared.chunks import INBOX, UPDATE
 from shared.errors import ConfigError, Unreachable
 from shared.files import write_durably
 from shared.log import event
@@ -57,12 +59,17 @@ def permissions(operator: str, user: User) -> dict[str, list[str]]:
             "subscribe": [f"{any_tail}.{leaf} ingest" for leaf in (*CLASSES, "hello")] + [health],
         }
     if user.role == "api":
-        return {"publish": [f"{any_tail}.notice", health], "subscribe": [inbox]}
+        return {
+            "publish": [f"{any_tail}.notice", f"{any_tail}.{INBOX}.>", health],
+            "subscribe": [inbox, f"{any_tail}.{UPDATE} {QUEUE}"],
+        }
     if user.role == "worker":
         return {"publish": [health, *worker_rights(operator)], "subscribe": [inbox]}
     return {
-        "publish": [subject(operator, user.user, leaf) for leaf in (*CLASSES, "hello")],
-        "subscribe": [subject(operator, user.user, leaf) for leaf in ("ack", "notice")],
+        "publish": [subject(operator, user.user, leaf) for leaf in (*CLASSES, "hello", UPDATE)],
+        "subscribe": [
+            subject(operator, user.user, leaf) for leaf in ("ack", "notice", f"{INBOX}.>")
+        ],
     }
 
 

@@ -2,13 +2,14 @@
 
 In: a state folder and perhaps a TUF repository. Out: HTTP on the port of the settings.
 Always holds: `ledger.db` is opened query-only, `control.db` is written for cases and jobs only;
-static files come from two folders only, without following links; no body of a request is longer
-than BODY_BYTES_MAX in memory.
+static files come from the folders that a repository publishes, without following links; no body
+of a request is longer than BODY_BYTES_MAX in memory.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -42,11 +43,13 @@ from ground.lake.query import Telemetry
 from ground.lake.records import Records
 from ground.reconcile.cases import Cases
 from ground.reconcile.store import Reconciliations
+from ground.rollout.serve import SERVED, UpdateResponder
 from ground.twins.control import Control
 from shared.clock import SystemClock
 from shared.log import event
 
 STOP_S = 5
+RESPONDER_WAIT_S = 1.0
 CONNECTIONS_MAX = 1024
 BODY_BYTES_MAX = 64 * 1024  # ten times the longest change of a case
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -65,6 +68,8 @@ def make_app(paths: Paths, config: GroundConfig, tuf_repo: Path | None) -> FastA
         async def join() -> None:
             password = control.password("api")
             client.append(await connect(config, "api", password, patient=True))
+            if tuf_repo is not None:
+                await _serve_updates(client[0], config.operator, tuf_repo)
 
         joining = asyncio.create_task(join())
         event("serving", url=config.http_url)
@@ -102,9 +107,21 @@ def make_app(paths: Paths, config: GroundConfig, tuf_repo: Path | None) -> FastA
     app.include_router(whatif_router(jobs, blobs, clock))
     app.include_router(flightreport_router(made_of(records, control, results, clock)))
     if tuf_repo is not None:
-        for part in ("metadata", "targets"):
-            app.mount(f"/tuf/{part}", StaticFiles(directory=tuf_repo / part, check_dir=False))
+        # The last two: of a single repository, until its last user has moved.
+        for part in (*SERVED, "metadata/", "targets/"):
+            folder = part.rstrip("/")
+            app.mount(f"/tuf/{folder}", StaticFiles(directory=tuf_repo / folder, check_dir=False))
     return app
+
+
+async def _serve_updates(client: Client, operator: str, repo: Path) -> None:
+    """Answer for ever; whatever ends it is recorded, and it begins again."""
+    while True:
+        try:
+            await UpdateResponder(client, operator, repo).run()
+        except Exception as error:
+            event("updates_not_served", level=logging.ERROR, error=repr(error))
+            await asyncio.sleep(RESPONDER_WAIT_S)
 
 
 class _Bound:
