@@ -10,14 +10,14 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from securesystemslib.signer import CryptoSigner, Key, Signer
+from securesystemslib.signer import Key, Signer
 
-from shared.errors import Rejected, Unreachable
-from signing.keys import public
-from signing.keys.keyfile import read_key, write_key
+from shared.errors import Rejected
+from signing.keys import keyfile, public
+from signing.verify.composite import register
 
-PASSPHRASE_BYTES_MIN = 8
+register()  # public halves of composite keys are read here
+
 Pin = Callable[[str], str]  # asked for what (a token's name); gives the PIN, or raises Rejected
 PRIVATE_ENDS = ("pem", "toml")
 
@@ -44,32 +44,17 @@ class KeyFolder:
         for end in (*PRIVATE_ENDS, "pub.json"):
             if (there := self.folder / f"{name}.{end}").exists():
                 raise public.taken(there)
-        if kind != "ed25519":
-            raise Rejected(f"no such kind of key: {kind}", remedy="ed25519")
-        private_key = Ed25519PrivateKey.generate()
-        signer = CryptoSigner(private_key)
+        if kind not in keyfile.KINDS:
+            raise Rejected(f"no such kind of key: {kind}", remedy=" | ".join(keyfile.KINDS))
+        signer, private = keyfile.make_key(kind)
         public.reserve(self.folder, name, kind, signer.public_key)
-        write_key(self.path(name), private_key, self._passphrase)
+        keyfile.write_key(self.path(name), private, self._passphrase)
         return signer
 
     def load(self, name: str) -> Signer:
         """The signer of that name, from whatever store it lies in."""
-        return CryptoSigner(read_key(self.path(name), self._passphrase))
+        return keyfile.read_key(self.path(name), self._passphrase)
 
     def public(self, name: str) -> Key:
         """The public half, which needs no passphrase, PIN or device."""
         return public.read_public(self.folder, name)[1]
-
-
-def read_passphrase(path: Path) -> bytes:
-    """The first line of a passphrase file."""
-    try:
-        with path.open("rb") as file:
-            line = file.read(4096).splitlines()[:1]
-    except OSError as error:
-        raise Unreachable(f"cannot read the passphrase: {error.strerror}", str(path)) from None
-    if not line or len(line[0]) < PASSPHRASE_BYTES_MIN:
-        raise Rejected(
-            "the passphrase is too short", str(path), f"{PASSPHRASE_BYTES_MIN} characters or more"
-        )
-    return line[0]

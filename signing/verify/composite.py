@@ -31,13 +31,13 @@ PREFIX: Final = b"CompositeAlgorithmSignatures2025"  # section 2.2 of the draft
 LABEL: Final = b"COMPSIG-MLDSA65-Ed25519-SHA512"  # section 6
 MLDSA_PUBLIC_BYTES, MLDSA_SIGNATURE_BYTES = 1952, 3309  # FIPS 204, table 2
 ED25519_PUBLIC_BYTES, ED25519_SIGNATURE_BYTES = 32, 64  # RFC 8032
-PUBLIC_BYTES: Final = MLDSA_PUBLIC_BYTES + ED25519_PUBLIC_BYTES
 SIGNATURE_BYTES: Final = MLDSA_SIGNATURE_BYTES + ED25519_SIGNATURE_BYTES
 _HEX = re.compile(r"[0-9a-f]*")
 
 
 class CompositeKey(Key):
-    """The public half. keyval: {"public": hex of ML-DSA's, then of Ed25519's}."""
+    """The public half. keyval: {"ed25519": hex, "mldsa65": hex}, each by itself, so that whoever
+    compares values sees a component that two keys share."""
 
     def __init__(
         self,
@@ -50,9 +50,10 @@ class CompositeKey(Key):
         """ValueError where it is not a composite key of exactly this form."""
         if (keytype, scheme) != (KEYTYPE, SCHEME):
             raise ValueError(f"not a composite key: {keytype}/{scheme}")
-        if not isinstance(keyval, dict) or keyval.keys() != {"public"}:
-            raise ValueError("a composite key has the value `public` alone")
-        self.mldsa, self.ed25519 = split(_bytes(keyval["public"], PUBLIC_BYTES), MLDSA_PUBLIC_BYTES)
+        if not isinstance(keyval, dict) or keyval.keys() != {"ed25519", "mldsa65"}:
+            raise ValueError("a composite key has the values `ed25519` and `mldsa65`, no other")
+        self.mldsa = _bytes(keyval["mldsa65"], MLDSA_PUBLIC_BYTES)
+        self.ed25519 = _bytes(keyval["ed25519"], ED25519_PUBLIC_BYTES)
         super().__init__(keyid, keytype, scheme, keyval, unrecognized_fields)
 
     @classmethod
@@ -61,7 +62,7 @@ class CompositeKey(Key):
         named: dict[str, Any] = {
             "keytype": KEYTYPE,
             "scheme": SCHEME,
-            "keyval": {"public": (mldsa + ed25519).hex()},
+            "keyval": {"ed25519": ed25519.hex(), "mldsa65": mldsa.hex()},
         }
         canonical = encode_canonical(named)
         assert isinstance(canonical, str)
@@ -90,7 +91,7 @@ class CompositeKey(Key):
         """The draft's Verify: InvalidSignature unless both hold."""
         if len(signature) != SIGNATURE_BYTES:
             raise InvalidSignature
-        mldsa, ed25519 = split(signature, MLDSA_SIGNATURE_BYTES)
+        mldsa, ed25519 = signature[:MLDSA_SIGNATURE_BYTES], signature[MLDSA_SIGNATURE_BYTES:]
         signed = representative(message, context)
         MLDSA65PublicKey.from_public_bytes(self.mldsa).verify(mldsa, signed, LABEL)
         Ed25519PublicKey.from_public_bytes(self.ed25519).verify(ed25519, signed)
@@ -101,10 +102,6 @@ def representative(message: bytes, context: bytes = b"") -> bytes:
     if len(context) > 255:
         raise ValueError("the context is over 255 bytes")
     return PREFIX + LABEL + bytes([len(context)]) + context + hashlib.sha512(message).digest()
-
-
-def split(joined: bytes, first_bytes: int) -> tuple[bytes, bytes]:
-    return joined[:first_bytes], joined[first_bytes:]
 
 
 def components(key: Key) -> tuple[bytes, ...]:
