@@ -14,13 +14,28 @@ import msgspec
 from shared.bundle import unpack
 from shared.errors import Rejected, Unreachable
 from shared.profile import ModelBounds
-from signing.publish import Declared
 from signing.verify import Applicability, check_applicability
 
 JSON_BYTES_MAX = 1 << 20
 
 
-def declare(file: Path, applicability: Applicability | None = None) -> Declared:
+class Declared(msgspec.Struct, frozen=True, kw_only=True):
+    """A bundle, and what its signers declare of it. data: the bytes that were judged, which are
+    those that are signed: the file is not read again. file: where they came from. parent, tail: of
+    a calibration, the sha-256 of the bundle whose numbers it changes and the tail it is for."""
+
+    file: Path
+    data: bytes
+    name: str
+    release: int
+    applicability: Applicability
+    parent: str = ""
+    tail: str = ""
+
+
+def declare(
+    file: Path, applicability: Applicability | None = None, tail: str = "", parent: str = ""
+) -> Declared:
     """The declaration of one bundle file; Rejected when it is none, or is not named as one."""
     where = str(file)
     bounds = ModelBounds()
@@ -32,8 +47,9 @@ def declare(file: Path, applicability: Applicability | None = None) -> Declared:
     fields = msgspec.structs.asdict(bundle.applicability)
     who = check_applicability(applicability or Applicability(**fields), where)
     return Declared(
-        file=file, data=data, name=bundle.name, release=bundle.release, applicability=who
-    )
+        file=file, data=data, name=bundle.name, release=bundle.release, applicability=who,
+        parent=parent, tail=tail,
+    )  # fmt: skip
 
 
 def read_applicability(path: Path) -> Applicability:

@@ -34,6 +34,7 @@ from tuf.api.serialization import DeserializationError
 
 from shared.errors import Corrupt, Rejected, Unreachable
 from shared.files import read_bounded, sync_folder, write_durably
+from signing.declare import Declared
 from signing.keys import KeyFolder
 from signing.verify import (
     BUNDLE_BYTES_MAX,
@@ -50,18 +51,9 @@ METADATA_BYTES_MAX = 5_000_000  # what python-tuf's client takes of targets.json
 EXPIRY_DAYS: Mapping[str, float] = {"root": 365, "targets": 90, "snapshot": 7, "timestamp": 1}
 """Assumption; an aircraft that is away longer than this waits for its next refresh."""
 
+__all__ = ["EXPIRY_DAYS", "Declared", "Repository", "RepositoryView", "wall_now"]
+
 S = TypeVar("S", Root, Targets, Snapshot, Timestamp)
-
-
-class Declared(msgspec.Struct, frozen=True, kw_only=True):
-    """A bundle, and what its offline signers declare of it. data: the bytes that were judged, which
-    are those that are signed: the file is not read again. file: where they came from."""
-
-    file: Path
-    data: bytes
-    name: str
-    release: int
-    applicability: Applicability
 
 
 class PublishedBundle(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,0 +1,475 @@
+"""One TUF repository in a folder: what a change to it becomes, and how it is written.
+
+In: changed metadata, keys, and the time. Out: signed files below `metadata/` and `targets/`.
+Always holds: nothing is signed on top of metadata that does not verify, nor before every key that
+the change needs has been found; `timestamp.json` is replaced last and is the one commit point, so
+that a change cut short is as if it had not begun.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, ClassVar, TypeVar
+
+from securesystemslib.signer import Key, Signer
+from tuf.api.metadata import (
+    DelegatedRole,
+    Delegations,
+    Metadata,
+    MetaFile,
+    Root,
+    Signed,
+    Snapshot,
+    TargetFile,
+    Targets,
+    Timestamp,
+)
+
+from shared.errors import Rejected, Unreachable
+from shared.files import sync_folder, write_durably
+from signing.chain import METADATA_BYTES_MAX, NEXT_TIMESTAMP, SINCE_FIELD, TOP, Chain, children
+from signing.keyring import Keyring, keyring
+from signing.keys import KeyFolder
+from signing.verify import ISSUED_FIELD, RootPolicy
+
+EXPIRY_DAYS: Mapping[str, float] = {
+    "root": 365, "targets": 365, "calibration": 180, "tails": 60, "snapshot": 7, "timestamp": 1,
+}  # fmt: skip
+"""Assumption. Offline roles live as long as the yearly ceremony's interval, and a month is left for
+it when `expire-soon` begins to speak; online ones a week or a day, as long as a frozen mirror is to
+go unseen. Tails outlive the 30 days of a medium."""
+ROOT_BYTES_MAX = 512_000  # what python-tuf's client takes of a root
+SNAPSHOT_BYTES_MAX = 2_000_000  # and of a snapshot
+
+S = TypeVar("S", Root, Targets)
+Keys = KeyFolder | Keyring
+
+
+@dataclass
+class Change:
+    """What one command changes. Roles that are edited count one version up, once.
+
+    given: metadata that others have signed already, from drafts.
+    """
+
+    chain: Chain
+    stamp: Callable[[Any, str], None]
+    signed: dict[str, Root | Targets] = field(default_factory=dict)
+    given: dict[str, Metadata[Root] | Metadata[Targets]] = field(default_factory=dict)
+    files: list[tuple[TargetFile, bytes]] = field(default_factory=list)
+
+    def root(self) -> Root:
+        """The root to change."""
+        if "root" not in self.signed:
+            self.signed["root"] = self._next(_copy(self.chain.root), "root")
+        found = self.signed["root"]
+        assert isinstance(found, Root)
+        return found
+
+    def targets(self, role: str = TOP) -> Targets:
+        """A targets role to change; an empty one when it has not signed anything yet."""
+        if role not in self.signed:
+            if self.chain.is_there(role):
+                self.signed[role] = self._next(_copy(self.chain.metadata(role)), role)
+            else:
+                fresh = Targets(version=self.chain.version_listed(role) + 1)
+                self.stamp(fresh, role)
+                self.signed[role] = fresh
+        found = self.signed[role]
+        assert isinstance(found, Targets)
+        return found
+
+    def seen(self, role: str) -> Root | Targets:
+        """A role as it will be, unchanged ones included."""
+        if role in self.given:
+            return self.given[role].signed
+        if role in self.signed:
+            return self.signed[role]
+        return self.chain.root.signed if role == "root" else self.chain.targets(role)
+
+    def _next(self, signed: S, role: str) -> S:
+        signed.version += 1
+        self.stamp(signed, role)
+        return signed
+
+
+@dataclass(frozen=True)
+class Step:
+    """One metadata file to be signed. by: whoever vouches for it. given: signed already."""
+
+    role: str
+    signed: Signed
+    keys: tuple[Key, ...]
+    threshold: int
+    given: Metadata[Any] | None = None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything that a change will sign and write, in order, before anything is."""
+
+    repository: str
+    change: Change
+    root: Step | None
+    roles: tuple[Step, ...]
+    snapshot: Step
+    timestamp: Step
+
+
+def unseen(plan: Plan) -> None:
+    """The review of somebody who asked for none."""
+
+
+class Repository:
+    """A repository below `folder`. review: is shown each plan before a key is used; it may raise."""
+
+    NAME: ClassVar[str]
+    POLICY: ClassVar[RootPolicy]
+
+    def __init__(
+        self, folder: Path, now: datetime, days: Mapping[str, float] = EXPIRY_DAYS,
+        review: Callable[[Plan], None] = unseen,
+    ) -> None:  # fmt: skip
+        self.folder, self.now = folder, now.replace(microsecond=0)
+        self.metadata, self.bundles = folder / "metadata", folder / "targets"
+        self.review = review
+        self._days = {**EXPIRY_DAYS, **days}
+
+    def exists(self) -> bool:
+        return any(self.metadata.glob("*.root.json"))
+
+    def chain(self) -> Chain:
+        """What the folder says now, verified; Corrupt when it does not verify."""
+        chain = Chain(self.metadata)
+        self.POLICY.check_root(chain.root.signed, str(self.metadata))
+        return chain
+
+    def refresh(self, keys: Keys) -> None:
+        """Sign snapshot and timestamp again with new expiries; needs the online keys only."""
+        with self.changing() as change:
+            self.commit(change, keys)
+
+    @contextmanager
+    def changing(self) -> Iterator[Change]:
+        """A change under the lock; nothing is written unless it is committed."""
+        with self.locked():
+            yield Change(self.chain(), self.stamp)
+
+    def stamp(self, signed: Signed, role: str) -> None:
+        """New expiry and time of making."""
+        signed.expires = self.now + timedelta(days=self._days[self.lifetime_of(role)])
+        signed.unrecognized_fields[ISSUED_FIELD] = self.now.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+    def lifetime_of(self, role: str) -> str:
+        """Under which name of EXPIRY_DAYS a role's lifetime stands."""
+        return role if role in ("root", "snapshot", "timestamp") else "targets"
+
+    def conform(self, change: Change, role: str) -> None:
+        """Bring a role's content in line with the role above it; called when its keys changed."""
+
+    def put(
+        self, change: Change, targets: Targets, role: DelegatedRole, keys: Sequence[Key]
+    ) -> None:
+        """Add a delegation, or replace that of the same name; keys that nobody names any more go.
+
+        Under a name that was revoked once, versions go on where they were: readers remember.
+        """
+        found = delegations(targets)
+        assert found.roles is not None
+        listed = change.chain.version_listed(role.name)
+        if listed and role.name not in found.roles:
+            role.unrecognized_fields[SINCE_FIELD] = listed + 1
+        found.roles[role.name] = role
+        found.keys.update({key.keyid: key for key in keys})
+        drop_keys(targets)
+
+    # -- a change, from plan to files
+
+    def plan(self, change: Change) -> Plan:
+        """What has to be signed: the change, and every role below it whose keys it replaces."""
+        where = str(self.folder)
+        root = change.seen("root")
+        assert isinstance(root, Root)
+        self.POLICY.check_root(root, where)
+        old = change.chain.root.signed
+        root_step = None
+        if root is not old:
+            role = root.roles["root"]
+            root_step = Step(
+                "root", root, _keys(root, "root"), role.threshold, change.given.get("root")
+            )
+        roles: list[Step] = []
+        for role_name, by in self._below(change, root):
+            signed = change.seen(role_name)
+            roles.append(
+                Step(role_name, signed, _keys(by, role_name),
+                     by.get_delegated_role(role_name).threshold, change.given.get(role_name))
+            )  # fmt: skip
+            if role_name == TOP:
+                assert isinstance(signed, Targets)
+                self.POLICY.check_targets(root, signed, where)
+        left = set(change.signed) - {"root"} - {step.role for step in roles}
+        if left:
+            raise Rejected(f"no role {min(left)!r}", where, "delegate to it first")
+        times = [
+            self._again(change, kind, root) for kind in (change.chain.snapshot, change.chain.timestamp)
+        ]  # fmt: skip
+        return Plan(self.NAME, change, root_step, tuple(roles), times[0], times[1])
+
+    def commit(self, change: Change, keys: Keys) -> None:
+        """Show the plan, sign all of it, then write it in the order in which readers need it."""
+        ring = keyring(keys)
+        plan = self.plan(change)
+        self.review(plan)
+        self._find_keys(plan, ring)
+        snapshot, timestamp = plan.snapshot.signed, plan.timestamp.signed
+        assert isinstance(snapshot, Snapshot) and isinstance(timestamp, Timestamp)
+        written: list[tuple[str, bytes]] = []
+        for step in plan.roles:
+            data = self._bounded(_sign(step, ring), step.role, METADATA_BYTES_MAX)
+            snapshot.meta[f"{step.role}.json"] = MetaFile.from_data(
+                step.signed.version, data, ["sha256"]
+            )
+            written.append((f"{step.signed.version}.{step.role}.json", data))
+        data = self._bounded(_sign(plan.snapshot, ring), "snapshot", SNAPSHOT_BYTES_MAX)
+        written.append((f"{snapshot.version}.snapshot.json", data))
+        timestamp.snapshot_meta = MetaFile.from_data(snapshot.version, data, ["sha256"])
+        last = _sign(plan.timestamp, ring)
+        root = self._root_bytes(plan, ring)
+        self._write_all(plan, written, root, last)
+
+    def _below(self, change: Change, root: Root) -> Iterator[tuple[str, Root | Targets]]:
+        """(role, its delegator) of everything to sign, each after whoever vouches for it."""
+        waiting: list[tuple[str, Root | Targets, bool]] = [
+            (TOP, root, root is not change.chain.root.signed)
+        ]
+        while waiting:
+            role, by, is_changed = waiting.pop(0)
+            if is_changed and role not in change.given and self._is_cut_off(change, role, by):
+                change.targets(role)
+                self.conform(change, role)
+            if role in change.given or role in change.signed:
+                yield role, by
+            elif not change.chain.is_there(role):
+                continue
+            targets = change.seen(role)
+            assert isinstance(targets, Targets)
+            is_changed = role in change.given or role in change.signed
+            waiting += [(child, targets, is_changed) for child in children(targets)]
+
+    @staticmethod
+    def _is_cut_off(change: Change, role: str, by: Root | Targets) -> bool:
+        """Whether a role's present file does not verify under the keys that it will have."""
+        if role in change.signed or not change.chain.is_there(role):
+            return False
+        before, after = change.chain.delegator(role), by.get_delegated_role(role)
+        was = before.get_delegated_role(role)
+        if set(was.keyids) == set(after.keyids) and was.threshold >= after.threshold:
+            return False
+        metadata = change.chain.metadata(role)
+        return not by.get_verification_result(role, metadata.signed_bytes, metadata.signatures)
+
+    def _again(self, change: Change, signed: Snapshot | Timestamp, root: Root) -> Step:
+        signed.version += 1
+        self.stamp(signed, signed.type)
+        return Step(
+            signed.type, signed, _keys(root, signed.type), root.roles[signed.type].threshold
+        )
+
+    def _find_keys(self, plan: Plan, ring: Keyring) -> None:
+        """Every key that the plan needs, before any is used; Rejected names what is missing."""
+        for step in (*plan.roles, plan.snapshot, plan.timestamp):
+            if step.given is None:
+                _signers(step, ring)
+            else:
+                _check_given(step)
+        if plan.root is not None and plan.root.given is None:
+            old = plan.change.chain.root.signed
+            ring.signers(old.roles["root"].keyids, old.roles["root"].threshold, "the present root")
+            _signers(plan.root, ring)
+
+    def _root_bytes(self, plan: Plan, ring: Keyring) -> bytes | None:
+        if plan.root is None:
+            return None
+        old, new = plan.change.chain.root.signed, plan.root.signed
+        assert isinstance(new, Root)
+        metadata = plan.root.given
+        if metadata is None:
+            metadata = Metadata(new)
+            keyids = dict.fromkeys([*new.roles["root"].keyids, *old.roles["root"].keyids])
+            for signer in ring.signers(list(keyids), 0, "root"):
+                metadata.sign(signer, append=True)
+        result = new.get_root_verification_result(old, metadata.signed_bytes, metadata.signatures)
+        if not result:
+            raise Rejected(
+                f"root {new.version} is signed by {_counted(result.first)} of the keys before it "
+                f"and {_counted(result.second)} of its own", str(self.folder),
+                "let more people sign it",
+            )  # fmt: skip
+        return self._bounded(metadata.to_bytes(), "root", ROOT_BYTES_MAX)
+
+    def _bounded(self, data: bytes, role: str, bytes_max: int) -> bytes:
+        if len(data) > bytes_max:
+            raise Rejected(
+                f"{role} would have {len(data)} bytes; readers take {bytes_max}", str(self.folder),
+                "withdraw what nobody runs",
+            )  # fmt: skip
+        return data
+
+    def _write_all(
+        self, plan: Plan, written: Sequence[tuple[str, bytes]], root: bytes | None, last: bytes
+    ) -> None:
+        """A new root is seen at once, so the timestamp for it lies beside it beforehand."""
+        try:
+            for target, content in plan.change.files:
+                self._write_target(target, content)
+            for name, data in written:
+                write_durably(self.metadata / name, data)
+            if root is not None and plan.root is not None:
+                write_durably(self.metadata / NEXT_TIMESTAMP, last)
+                write_durably(self.metadata / f"{plan.root.signed.version}.root.json", root)
+            write_durably(self.metadata / "timestamp.json", last)
+            (self.metadata / NEXT_TIMESTAMP).unlink(missing_ok=True)
+        except OSError as error:
+            raise Unreachable(
+                f"cannot write: {error.strerror}; what was there before counts", str(self.folder),
+                "make room, then run it again",
+            ) from None  # fmt: skip
+
+    def _write_target(self, target: TargetFile, data: bytes) -> None:
+        (prefixed,) = target.get_prefixed_paths()
+        path = self.bundles / prefixed
+        for parent in reversed(path.relative_to(self.folder).parents):
+            folder = self.folder / parent
+            if not folder.exists():
+                folder.mkdir()
+                sync_folder(folder.parent)
+        write_durably(path, data)
+
+    def begin(
+        self, root: Root, targets: Targets, keys: Keys, given: Metadata[Root] | None = None
+    ) -> None:
+        """The first version of everything. Whoever is at the ceremony signs the first root, so
+        that a key that cannot sign is found now. given: a first root that is signed already."""
+        if self.exists():
+            raise Rejected("a repository is there already", str(self.folder), "choose another DIR")
+        self.stamp(targets, TOP)
+        if given is None:
+            self.stamp(root, "root")
+        self.POLICY.check_root(root, str(self.folder))
+        self.POLICY.check_targets(root, targets, str(self.folder))
+        ring = keyring(keys)
+        role = root.roles["root"]
+        metadata = given or Metadata(root)
+        if given is None:
+            for signer in ring.signers(role.keyids, role.threshold, "root"):
+                metadata.sign(signer, append=True)
+        _check_given(Step("root", root, _keys(root, "root"), role.threshold, metadata))
+        snapshot, timestamp = Snapshot(), Timestamp()
+        steps = []
+        for signed in (targets, snapshot, timestamp):
+            self.stamp(signed, signed.type)
+            role = root.roles[signed.type]
+            steps.append(Step(signed.type, signed, _keys(root, signed.type), role.threshold))
+        for step in steps:
+            _signers(step, ring)
+        self.bundles.mkdir(parents=True, exist_ok=True)
+        self.metadata.mkdir(parents=True, exist_ok=True)
+        data = _sign(steps[0], ring)
+        snapshot.meta["targets.json"] = MetaFile.from_data(1, data, ["sha256"])
+        write_durably(self.metadata / "1.targets.json", data)
+        data = _sign(steps[1], ring)
+        timestamp.snapshot_meta = MetaFile.from_data(1, data, ["sha256"])
+        write_durably(self.metadata / "1.snapshot.json", data)
+        write_durably(self.metadata / "timestamp.json", _sign(steps[2], ring))
+        write_durably(self.metadata / "1.root.json", metadata.to_bytes())
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """One signer at a time; the second is told, not queued."""
+        try:
+            descriptor = os.open(self.folder / ".lock", os.O_RDWR | os.O_CREAT, 0o600)
+        except OSError as error:
+            raise Rejected(
+                f"no TUF repository here: {error.strerror}", str(self.folder), "tailtwin-sign init"
+            ) from None
+        try:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise Unreachable("another signer is at work", str(self.folder), "wait") from None
+            yield
+        finally:
+            os.close(descriptor)
+
+
+def delegations(targets: Targets) -> Delegations:
+    """Its delegations, made when it has none."""
+    if targets.delegations is None:
+        targets.delegations = Delegations({}, {})
+    return targets.delegations
+
+
+def drop_keys(targets: Targets) -> None:
+    """Drop the keys that no delegation names."""
+    found = delegations(targets)
+    used = {keyid for role in (found.roles or {}).values() for keyid in role.keyids}
+    for keyid in set(found.keys) - used:
+        del found.keys[keyid]
+
+
+def wall_now() -> datetime:
+    """The signer's own wall clock."""
+    return datetime.now(UTC)
+
+
+def _keys(by: Root | Targets, role: str) -> tuple[Key, ...]:
+    return tuple(by.get_key(keyid) for keyid in by.get_delegated_role(role).keyids)
+
+
+def _signers(step: Step, ring: Keyring) -> list[Signer]:
+    return ring.signers([key.keyid for key in step.keys], step.threshold, step.role)
+
+
+def _sign(step: Step, ring: Keyring) -> bytes:
+    if step.given is not None:
+        return step.given.to_bytes()
+    metadata: Metadata[Any] = Metadata(step.signed)
+    for signer in _signers(step, ring):
+        metadata.sign(signer, append=True)
+    return metadata.to_bytes()
+
+
+def _check_given(step: Step) -> None:
+    """Rejected unless enough of a role's keys have signed what others hand in."""
+    assert step.given is not None
+    signed = 0
+    for key in step.keys:
+        signature = step.given.signatures.get(key.keyid)
+        if signature is None:
+            continue
+        try:
+            key.verify_signature(signature, step.given.signed_bytes)
+        except Exception:  # whatever a key finds wrong, it is not a signature
+            continue
+        signed += 1
+    if signed < step.threshold:
+        raise Rejected(
+            f"{step.role} {step.signed.version} is signed by {signed} of {step.threshold} keys",
+            step.role, "let more people sign it",
+        )  # fmt: skip
+
+
+def _copy(metadata: Metadata[S]) -> S:
+    copied: Metadata[S] = Metadata.from_bytes(metadata.to_bytes())
+    return copied.signed
+
+
+def _counted(result: Any) -> str:
+    return f"{len(result.signed)} of {result.threshold}"
