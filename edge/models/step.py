@@ -16,7 +16,9 @@ import numpy.typing as npt
 
 from shared.bundle import Bundle
 
-_RESTARTED = "the model's state was not a number and started anew"
+RESTARTED = "the model's state was not a number and started anew"
+NO_NUMBER = "the model gave no number"
+"""Reasons that blame the model: its inputs were good."""
 Rows = npt.NDArray[np.float64]
 
 
@@ -104,7 +106,7 @@ class Binding:
         predicted = np.frombuffer(answer, "<f4").reshape(len(reasons), -1).astype(float)
         finite = np.isfinite(predicted).all(axis=1)
         reasons = tuple(
-            reason or (_RESTARTED if row in restarted else "" if ok else "the model gave no number")
+            reason or (RESTARTED if row in restarted else "" if ok else NO_NUMBER)
             for row, (reason, ok) in enumerate(zip(reasons, finite, strict=True))
         )
         predicted[[bool(reason) for reason in reasons]] = np.nan
