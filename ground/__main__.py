@@ -26,6 +26,7 @@ from ground.commands import (
     reconcile,
     report,
     up,
+    versions,
     what_if,
     worker,
 )
@@ -39,6 +40,7 @@ COMMANDS = (
     ingest,
     worker,
     offer,
+    versions,
     import_,
     flights,
     closure,

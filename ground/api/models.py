@@ -22,7 +22,20 @@ class Link(BaseModel):
     t_hello: str
 
 
+class Runs(BaseModel):
+    """From the newest version report that counts. muted: bundles that do not predict; t: event
+    time, null before the aircraft had one."""
+
+    set_id: str
+    bundles: list[str]
+    probation: bool
+    muted: list[str]
+    t: str | None
+
+
 class TwinItem(BaseModel):
+    """runs: what its enrolled device says; null before it said so."""
+
     tail: str
     operator: str
     type: str
@@ -31,6 +44,7 @@ class TwinItem(BaseModel):
     t_enrolled: str
     engines: list[Engine]
     link: Link | None
+    runs: Runs | None
 
 
 class Twins(BaseModel):
@@ -314,6 +328,67 @@ class ReportItem(BaseModel):
 
 class Reports(BaseModel):
     items: list[ReportItem]
+
+
+class VersionBundleItem(BaseModel):
+    """muted: why it does not predict, or empty."""
+
+    name: str
+    release: int
+    sha256: str
+    probation: bool
+    muted: str
+
+
+class VersionRefusalItem(BaseModel):
+    """An update that was refused, failed or taken back, by the aircraft's own word."""
+
+    t: str
+    bundle: str
+    step: str
+    decision: str
+    codes: list[str]
+    set_id: str
+
+
+class VersionItem(BaseModel):
+    """A version report whose signature, tail and counter stand. t: event time, null before the
+    aircraft had one; t_aboard: its wall clock; t_ground: when it came; counter: grows over the life
+    of the device key."""
+
+    t: str | None
+    t_aboard: str
+    t_ground: str
+    key_id: str
+    counter: int
+    boot: int
+    why: str
+    slot: str
+    set_id: str
+    bundles: list[VersionBundleItem]
+    probation: bool
+    last_good: str
+    left: list[str]
+    floors: dict[str, int]
+    tuf: dict[str, dict[str, int]]
+    engines: list[Engine]
+    refusals: list[VersionRefusalItem]
+
+
+class VersionRefused(BaseModel):
+    """A version report that came and does not count: foreign, replayed or late."""
+
+    t_ground: str
+    reason: str
+    detail: str
+
+
+class TwinVersion(BaseModel):
+    """runs: null before the enrolled device said what it runs. refused: newest first."""
+
+    tail: str
+    runs: VersionItem | None
+    refused: list[VersionRefused]
 
 
 class UpdateItem(BaseModel):

@@ -24,10 +24,11 @@ from ground.ingest import schema
 from ground.lake.query import POINTS_MAX, Raw, Series, Telemetry
 from ground.lake.records import Records
 from ground.twins.control import Control, Twin
-from shared.envelope import PAYLOAD_BYTES_MAX
+from ground.twins.versions import Known, Versions
+from shared.envelope import PAYLOAD_BYTES_MAX, TIME_NONE
 from shared.errors import Rejected
 from shared.identity import key_id
-from shared.messages import Alert, Audit, State, decode
+from shared.messages import Alert, Audit, State, VersionReport, decode
 from shared.quality import describe
 from shared.signals import Signal
 
@@ -57,6 +58,7 @@ def twins_router(
 ) -> APIRouter:
     """Routes below /v1/twins."""
     router = APIRouter(prefix="/v1/twins", tags=["twins"], responses=RESPONSES)
+    versions = Versions(records.engine)
 
     def enrolled(tail: str) -> Twin:
         return _enrolled(control, tail)
@@ -64,13 +66,24 @@ def twins_router(
     @router.get("")
     def twins() -> models.Twins:
         """Every enrolled tail."""
-        links = _links(records)
-        return models.Twins(items=[_twin(twin, links) for twin in control.twins()])
+        links, enrolled = _links(records), control.twins()
+        known = versions.fleet(enrolled)
+        return models.Twins(items=[_twin(twin, links, known) for twin in enrolled])
 
     @router.get("/{tail}")
     def twin(tail: TailName) -> models.TwinItem:
-        """One tail: what it is, its engines, its last hello."""
-        return _twin(enrolled(tail), _links(records))
+        """One tail: what it is, its engines, its last hello, what it runs."""
+        one = enrolled(tail)
+        return _twin(one, _links(records), versions.fleet([one]))
+
+    @router.get("/{tail}/version")
+    def version(tail: TailName) -> models.TwinVersion:
+        """What runs aboard, by the newest signed report that counts, and reports that do not."""
+        known = versions.of(enrolled(tail))
+        refused = [models.VersionRefused(t_ground=iso(x.t_ground_ns), reason=x.reason,
+                                         detail=x.detail) for x in versions.refused(tail)]  # fmt: skip
+        runs = None if known is None else _version(known)
+        return models.TwinVersion(tail=tail, runs=runs, refused=refused)
 
     @router.get("/{tail}/signals")
     def signals(tail: TailName) -> models.Signals:
@@ -148,12 +161,40 @@ def _links(records: Records) -> dict[str, models.Link]:
         }
 
 
-def _twin(twin: Twin, links: Mapping[str, models.Link]) -> models.TwinItem:
+def _twin(
+    twin: Twin, links: Mapping[str, models.Link], known: Mapping[str, Known]
+) -> models.TwinItem:
+    runs = known.get(twin.tail)
     return models.TwinItem(
         tail=twin.tail, operator=twin.operator, type=twin.type, registration=twin.registration,
         device_key_id=key_id(twin.device_pub), t_enrolled=iso(twin.t_enrolled_ns),
         engines=[models.Engine(**msgspec.structs.asdict(engine)) for engine in twin.engines],
-        link=links.get(twin.tail),
+        link=links.get(twin.tail), runs=None if runs is None else _runs(runs),
+    )  # fmt: skip
+
+
+def _runs(known: Known) -> models.Runs:
+    report = known.report
+    return models.Runs(
+        set_id=report.set_id, bundles=[f"{b.name} {b.release}" for b in report.bundles],
+        probation=report.probation, muted=[b.name for b in report.bundles if b.muted],
+        t=_event_time(report),
+    )  # fmt: skip
+
+
+def _event_time(report: VersionReport) -> str | None:
+    return None if report.t_quality == TIME_NONE else iso(report.t_event_ns)
+
+
+def _version(known: Known) -> models.VersionItem:
+    fields = msgspec.to_builtins(known.report)
+    for name in ("v", "operator", "tail", "t_ns", "t_event_ns", "t_quality"):
+        del fields[name]
+    for refusal in fields["refusals"]:
+        refusal["t"] = iso(refusal.pop("t_ns"))
+    return models.VersionItem(
+        t=_event_time(known.report), t_aboard=iso(known.report.t_ns),
+        t_ground=iso(known.t_ground_ns), key_id=known.key_id, **fields,
     )  # fmt: skip
 
 

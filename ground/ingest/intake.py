@@ -12,6 +12,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from ground.ingest.versions import Claim, claim_of
 from shared.envelope import Envelope, open_envelope
 from shared.errors import Rejected
 from shared.identity import verify
@@ -34,13 +35,15 @@ TAIL_CHARS = 18
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """One record that may be stored. `manifest` is set for the class of that name."""
+    """One record that may be stored. `manifest` is set for the class of that name, `version` for a
+    version report."""
 
     envelope: Envelope
     sealed: bytes
     sealed_sha256: bytes
     manifest: Manifest | None = None
     manifest_body: bytes = b""
+    version: Claim | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +87,7 @@ def examine(
         return Refusal("flight", subject, f"{envelope.flight} is no flight of this tail")
     digest = hashlib.sha256(data).digest()
     if leaf != "manifest":
-        return Arrival(envelope, data, digest)
+        return Arrival(envelope, data, digest, version=claim_of(envelope, keys))
     try:
         body = verify("manifest", envelope.payload, keys[tail], subject)
         manifest = decode(Manifest, body, subject, MANIFEST_BYTES_MAX)

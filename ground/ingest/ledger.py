@@ -44,6 +44,7 @@ from ground.ingest.rows import (
 from ground.ingest.segments import Place, SegmentReader, Segments
 from ground.ingest.sets import SETS_OF_TAIL_MAX, KnownSets, SetCache
 from ground.ingest.thinned import settle, tails_with_any
+from ground.ingest.versions import Refused, keep
 from shared.clock import Clock
 from shared.envelope import open_envelope
 from shared.errors import Corrupt, Rejected, Unreachable
@@ -71,12 +72,15 @@ class Committed:
     refused: list[Refusal] = field(default_factory=list)
     problems: list[tuple[Arrival, str]] = field(default_factory=list)
     flights: set[tuple[str, str]] = field(default_factory=set)
+    versions: list[Refused] = field(default_factory=list)
+    """Version reports that are kept and do not count."""
 
     def extend(self, other: Committed) -> None:
         self.verdicts += other.verdicts
         self.refused += other.refused
         self.problems += other.problems
         self.flights |= other.flights
+        self.versions += other.versions
 
 
 class Reindexed(NamedTuple):
@@ -256,6 +260,10 @@ class Ledger:
         settle(db, rows.get(schema.blocks, []), replaced, self._thinned)
         for arrival in forked:
             distrust(db, arrival)
+        result.versions += keep(db, [
+            (arrival.envelope, arrival.version) for arrival, verdict in result.verdicts
+            if arrival.version and verdict is Verdict.NEW
+        ], now_ns)  # fmt: skip
         self._finish(db, result, drops, held, now_ns)
         return drops, held
 

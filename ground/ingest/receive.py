@@ -26,6 +26,7 @@ from ground.ingest.hellos import Hellos
 from ground.ingest.inbox import RECORDS_MAX, Inbox
 from ground.ingest.intake import Arrival, Greeting, Refusal, examine
 from ground.ingest.ledger import Committed, Ledger
+from ground.ingest.versions import TOLD
 from shared.clock import Clock
 from shared.errors import Rejected, Unreachable
 from shared.identity import Signer
@@ -275,6 +276,12 @@ class Ingest:
                                 " bytes; both are kept, neither is trusted")  # fmt: skip
         for refusal in committed.refused:
             self._refuse(refusal)
+        for tail, reason, detail in committed.versions:
+            self.counters[f"versions_{reason}"] += 1
+            event("version_refused", level=logging.WARNING, tail=tail, reason=reason, detail=detail)
+            if reason in TOLD:
+                self.alarms.set("version", f"a version report of {tail} does not count ({reason}): "
+                                f"{detail}; find out who sends it")  # fmt: skip
         for arrival, problem in committed.problems:
             self.counters["payload_unreadable"] += 1
             e = arrival.envelope

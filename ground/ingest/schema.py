@@ -181,6 +181,22 @@ audits = Table(
 )
 Index("audits_by_kind", audits.c.tail, audits.c.kind, audits.c.t_event_ns)
 
+versions = Table(
+    "versions",
+    METADATA,
+    *_identity(),
+    Column("key_id", String(16), nullable=False, comment="of the device enrolled when it came"),
+    Column("counter", BigInteger, nullable=False),
+    Column("flight", String(32), nullable=False),
+    Column("t_event_ns", BigInteger, nullable=False),
+    Column("t_ground_ns", BigInteger, nullable=False),
+    Column("reason", String(16), nullable=False, comment="'', or why it does not count"),
+    Column("detail", String(200), nullable=False),
+    Column("payload", LargeBinary, nullable=False, comment="signed, as it came"),
+    _key(*_IDENTITY),
+)
+Index("versions_by_counter", versions.c.tail, versions.c.key_id, versions.c.counter)
+
 states = Table(
     "states",
     METADATA,

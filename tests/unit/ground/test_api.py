@@ -35,6 +35,7 @@ from tests.unit.ground.synthetic import (
     sha256,
     truth,
 )
+from tests.unit.ground.test_versions import version
 
 S = 1_000_000_000
 FILES = {"text/plain", "text/html", "application/pdf"}
@@ -91,6 +92,8 @@ def fill(store: Store, tail: Tail) -> None:
         tail.record("audit", encode(forged), t_ns=T0_NS + 4),
         tail.record("kpi", encode(kpi)),
         tail.record("report", encode(report)),
+        version(tail, 7),
+        version(tail, 6),
         tail.manifest(),
     )
     store.close_due()
@@ -155,6 +158,23 @@ def test_twins_say_what_is_enrolled(client: TestClient) -> None:
     assert get(client, TWIN) == twin
     get(client, "/v1/twins/NOBODY", 404)
     get(client, "/v1/twins/a%20b", 400)
+
+
+def test_version_says_what_runs_and_which_reports_do_not_count(client: TestClient) -> None:
+    answer = get(client, f"{TWIN}/version")
+    runs = answer["runs"]
+    assert (runs["counter"], runs["set_id"], runs["probation"]) == (7, "5e" * 8, True)
+    assert (runs["t"], runs["t_aboard"]) == (iso(T0_NS), iso(T0_NS + S))
+    assert [(b["name"], b["muted"]) for b in runs["bundles"]] == [("egt", ""), ("oil", "too hot")]
+    assert runs["refusals"][0]["t"] == iso(T0_NS)
+    assert [(x["reason"], x["detail"]) for x in answer["refused"]] == [
+        ("late", "report 6 comes after 7")
+    ]
+    assert get(client, TWIN)["runs"] == {
+        "set_id": "5e" * 8, "bundles": ["egt 2", "oil 1"], "probation": True, "muted": ["oil"],
+        "t": iso(T0_NS),
+    }  # fmt: skip
+    get(client, "/v1/twins/NOBODY/version", 404)
 
 
 def test_state_has_the_newest_sound_state_and_last_values(client: TestClient) -> None:
