@@ -37,6 +37,8 @@ UNTIL_FIELD = "x-tailtwin-until"
 """In a delegated role of the image targets: RFC 3339; not followed after it."""
 WITHIN_FIELD = "x-tailtwin-within"
 """In a delegated role of the image targets: the applicability that its targets must lie within."""
+SINCE_FIELD = "x-tailtwin-since"
+"""In a delegated role: its first version that counts, when it was revoked and delegated again."""
 
 _FILE = r"[A-Za-z0-9][A-Za-z0-9._-]{0,111}\.tar\.zst"
 _NAME = r"[A-Za-z0-9_-]{1,32}"
