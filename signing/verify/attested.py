@@ -87,10 +87,13 @@ def attestors_of(root: Root) -> Attestors:
 
 
 def check_attestation(
-    files: BundleFiles, attestors: Attestors, policy: AttestationPolicy
+    files: BundleFiles, attestors: Attestors, policy: AttestationPolicy, parent: str = ""
 ) -> Provenance:
-    """Rejected unless enough attestors say that a builder of the policy built these members."""
-    found = read_attestation(files, attestors, policy.threshold)
+    """Rejected unless enough attestors say that a builder of the policy built these members.
+
+    parent: sha-256 of the bundle that a calibration is published as made from; it must be attested.
+    """
+    found = read_attestation(files, attestors, parent, policy.threshold)
     if found.claims.builder not in policy.builders:
         taken = ", ".join(policy.builders) or "nobody"
         raise Rejected(
@@ -100,7 +103,9 @@ def check_attestation(
     return found
 
 
-def read_attestation(files: BundleFiles, attestors: Attestors, threshold: int = 1) -> Provenance:
+def read_attestation(
+    files: BundleFiles, attestors: Attestors, parent: str = "", threshold: int = 1
+) -> Provenance:
     """The same whoever the builder is, for those who publish. threshold: if the root asks for
     fewer."""
     where = _where(files)
@@ -112,7 +117,13 @@ def read_attestation(files: BundleFiles, attestors: Attestors, threshold: int = 
             f"{len(signed)} of {wanted} attestors signed it", where,
             f"have {wanted - len(signed)} more of those that the image root names attest it",
         )  # fmt: skip
-    return Provenance(claims=claims_of(envelope.payload, files), attested_by=signed)
+    claims = claims_of(envelope.payload, files)
+    if claims.parent != parent:
+        raise Rejected(
+            f"made from {claims.parent[:12] or 'no bundle'}, published as made from "
+            f"{parent[:12] or 'none'}", where, "attest it with the parent that it is published with",
+        )  # fmt: skip
+    return Provenance(claims=claims, attested_by=signed)
 
 
 def parse_envelope(data: bytes, where: str) -> Envelope:
