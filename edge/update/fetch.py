@@ -156,6 +156,8 @@ class BoundedFetcher(FetcherInterface):
                     if self._clock.mono_ns() >= end_ns:
                         raise late
                     yield piece
+            if self._clock.mono_ns() >= end_ns:  # to HTTP without a length a cut is an end
+                raise late
         except (DownloadError, OSError) as error:
             if self._clock.mono_ns() >= end_ns and error is not late:
                 raise late from error
