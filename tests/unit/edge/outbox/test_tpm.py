@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
-import shutil
-import subprocess
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -18,45 +14,16 @@ from edge.outbox.devicekey import load_keyring
 from edge.outbox.keyring import Keyring, make_recovery_key
 from edge.outbox.store import Outbox
 from shared.clock import ManualClock
+from tests.fakes.swtpm import Board, boards
 from tests.unit.ground.synthetic import free_ports
-
-Board = Callable[[str], str]
 
 
 @pytest.fixture
 def board(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Board]:
     """Power up the named board, the one before it being down; how its TPM is reached."""
-    if not shutil.which("swtpm"):
-        pytest.skip("needs swtpm (Debian: apt install swtpm libtss2-dev)")
-    if importlib.util.find_spec("tpm2_pytss") is None:
-        pytest.skip("needs tpm2-pytss (pip install tailtwin[tpm])")
     monkeypatch.setenv("TSS2_LOG", "all+none")
-    running: list[subprocess.Popen[bytes]] = []
-
-    def down() -> None:
-        for one in running:
-            one.terminate()
-            one.wait()
-        running.clear()
-
-    def power_up(name: str) -> str:
-        down()
-        (tmp_path / name).mkdir(exist_ok=True)
-        for _ in range(20):  # the control port is the next one, by swtpm's own habit
-            port = free_ports(1)[0]
-            running.append(subprocess.Popen(
-                ["swtpm", "socket", "--tpm2", "--tpmstate", f"dir={tmp_path / name}",
-                 "--server", f"type=tcp,port={port}", "--ctrl", f"type=tcp,port={port + 1}",
-                 "--flags", "startup-clear,not-need-init"], stderr=subprocess.DEVNULL,
-            ))  # fmt: skip
-            time.sleep(0.1)
-            if running[-1].poll() is None:
-                break
-            running.pop()
-        return f"swtpm:host=127.0.0.1,port={port}"
-
-    yield power_up
-    down()
+    with boards(tmp_path) as power_up:
+        yield power_up
 
 
 @pytest.fixture
@@ -107,7 +74,7 @@ def test_a_clone_of_the_disk_on_another_board_opens_nothing_and_the_recovery_key
 def test_a_tpm_that_does_not_answer_leaves_a_recorder_that_seals_for_recovery(
     board: Board, identity: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tpm, "PAUSE_S", 0.0)
+    monkeypatch.setattr("shared.tpm.PAUSE_S", 0.0)
     board("left")
     nowhere = f"swtpm:host=127.0.0.1,port={free_ports(1)[0]}"
     keyring = load_keyring(identity, "tpm", nowhere)
