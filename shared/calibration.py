@@ -26,7 +26,6 @@ from onnx import ModelProto, TensorProto
 
 from shared.behaviour.kinds import LookupTable
 from shared.bundle import Bundle, BundleFiles, Calibratable, Input, Monitor, Output
-from signing.verify.declared import Applicability, narrower
 
 REASONS_MAX = 16
 FREE = ("version", "release", "model_card", "calibration", "calibratable")
@@ -66,10 +65,7 @@ def _declared(child: Bundle, parent: Bundle) -> Iterator[str]:
     yield from _instances(child, parent)
     yield from _ranges(child, parent)
     yield from _monitors(child.monitors, parent.monitors)
-    whom, within = (
-        Applicability(**msgspec.structs.asdict(x.applicability)) for x in (child, parent)
-    )
-    yield from (f"applicability: {reason}" for reason in narrower(whom, within))
+    yield from _applicability(child, parent)
     if not isinstance(child.behaviour, LookupTable) or not isinstance(
         parent.behaviour, LookupTable
     ):
@@ -77,6 +73,14 @@ def _declared(child: Bundle, parent: Bundle) -> Iterator[str]:
             yield "behaviour is not the parent's"
     elif _shape(child.behaviour) != _shape(parent.behaviour):
         yield "behaviour: corrections, axes, columns or effects are not the parent's"
+
+
+def _applicability(child: Bundle, parent: Bundle) -> Iterator[str]:
+    """An empty list does not restrict, so it is wider than any other."""
+    for field in parent.applicability.__struct_fields__:
+        mine, theirs = getattr(child.applicability, field), getattr(parent.applicability, field)
+        if theirs and not (mine and set(mine) <= set(theirs)):
+            yield f"applicability: {field} reach beyond the parent's"
 
 
 def _shape(table: LookupTable) -> tuple[object, ...]:
