@@ -1,29 +1,25 @@
 """The keys below one folder, each under a name and in a store of its own kind.
 
 In: a folder, a key's name, its kind, a passphrase or a PIN. Out: a signer, or the public half.
-Always holds: a name is of one store, and its key is never written over.
+Always holds: a name is of one store, and its key is never written over; a signer's public half
+is the one that others were given.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from pathlib import Path
 
 from securesystemslib.signer import Key, Signer
 
-from shared.errors import Rejected
-from signing.keys import keyfile, public
+from shared.errors import Corrupt, Rejected
+from signing.keys import keyfile, public, token, tpm
+from signing.keys.device import TokenKey, read_device, write_device
+from signing.keys.pin import Pin, no_pin
 from signing.verify.composite import register
 
 register()  # public halves of composite keys are read here
-
-Pin = Callable[[str], str]  # asked for what (a token's name); gives the PIN, or raises Rejected
-PRIVATE_ENDS = ("pem", "toml")
-
-
-def no_pin(what: str) -> str:
-    raise Rejected(f"{what} asks for a PIN", remedy="see --pin-file")
+KINDS = "ed25519 | composite | pkcs11:… | tpm:…"
 
 
 class KeyFolder:
@@ -33,28 +29,83 @@ class KeyFolder:
         self.folder, self._passphrase, self._pin = folder, passphrase, pin
 
     def path(self, name: str) -> Path:
-        """Where the private half of a key in a file lies."""
-        return self.folder / f"{name}.pem"
+        """Where the private half lies, or what leads to it."""
+        device = self.folder / f"{name}.toml"
+        return device if device.exists() else self.folder / f"{name}.pem"
 
     def create(self, name: str, kind: str = "ed25519") -> Signer:
-        """A new key; Rejected when one of that name is there, in whatever store."""
-        if not re.fullmatch(public.NAME, name):
-            raise Rejected(f"not a key's name: {name!r}", remedy="letters, digits, `.`, `_`, `-`")
-        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        for end in (*PRIVATE_ENDS, "pub.json"):
-            if (there := self.folder / f"{name}.{end}").exists():
-                raise public.taken(there)
-        if kind not in keyfile.KINDS:
-            raise Rejected(f"no such kind of key: {kind}", remedy=" | ".join(keyfile.KINDS))
-        signer, private = keyfile.make_key(kind)
-        public.reserve(self.folder, name, kind, signer.public_key)
-        keyfile.write_key(self.path(name), private, self._passphrase)
+        """A new key; Rejected when one of that name is there, in whatever store.
+
+        kind: `ed25519` | `composite` (in a file, under the passphrase) |
+        `pkcs11:token=LABEL?module-path=/…/module.so` (RFC 7512) | `tpm:` and a TCTI or nothing.
+        """
+        self._need_free(name)
+        store, _, place = kind.partition(":")
+        if kind in keyfile.KINDS:
+            signer, private = keyfile.make_key(kind)
+            public.reserve(self.folder, name, kind, signer.public_key)
+            keyfile.write_key(self.path(name), private, self._passphrase)
+        elif store == "pkcs11":
+            signer, at = token.make(token.parse(kind, name), self._pin)
+            try:
+                self._keep(name, at, signer.public_key)
+            except BaseException:
+                token.remove(at, self._pin)
+                raise
+        elif store == "tpm":
+            signer, in_tpm = tpm.make(place or tpm.DEVICE, self._pin, name)
+            public.reserve(self.folder, name, store, signer.public_key)
+            write_device(self.folder / f"{name}.toml", in_tpm)
+        else:
+            raise Rejected(f"no such kind of key: {kind}", remedy=KINDS)
+        return signer
+
+    def adopt(self, name: str, kind: str) -> Signer:
+        """A key that is in a PKCS#11 token already, made with its vendor's tool."""
+        self._need_free(name)
+        if not kind.startswith("pkcs11:"):
+            raise Rejected(f"cannot take over a key of kind {kind}", remedy="pkcs11:…")
+        signer, at = token.adopt(token.parse(kind, name), self._pin)
+        self._keep(name, at, signer.public_key)
         return signer
 
     def load(self, name: str) -> Signer:
-        """The signer of that name, from whatever store it lies in."""
-        return keyfile.read_key(self.path(name), self._passphrase)
+        """The signer of that name, from whatever store it lies in, ready to sign."""
+        path, file = self.path(name), self.folder / f"{name}.pem"
+        if path != file and file.exists():
+            raise Rejected("two keys of one name", f"{path}, {file}", "take the wrong one away")
+        if path == file:
+            signer = keyfile.read_key(path, self._passphrase)
+            if public.path_of(self.folder, name).exists() and (
+                signer.public_key.keyid != self.public(name).keyid
+            ):
+                raise Corrupt("the private key is not of its public file", str(path), "see both")
+            return signer
+        at = read_device(path)
+        device: token.TokenSigner | tpm.TpmSigner
+        if isinstance(at, TokenKey):
+            device = token.TokenSigner(at, self.public(name), self._pin)
+        else:
+            device = tpm.TpmSigner(at, self.public(name), self._pin, name)
+        device.check()
+        return device
 
     def public(self, name: str) -> Key:
         """The public half, which needs no passphrase, PIN or device."""
         return public.read_public(self.folder, name)[1]
+
+    def kind(self, name: str) -> str:
+        """`ed25519`, `composite`, `pkcs11` or `tpm`."""
+        return public.read_public(self.folder, name)[0]
+
+    def _need_free(self, name: str) -> None:
+        if not re.fullmatch(public.NAME, name):
+            raise Rejected(f"not a key's name: {name!r}", remedy="letters, digits, `.`, `_`, `-`")
+        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        for end in ("pem", "toml", "pub.json"):
+            if (there := self.folder / f"{name}.{end}").exists():
+                raise public.taken(there)
+
+    def _keep(self, name: str, at: TokenKey, key: Key) -> None:
+        public.reserve(self.folder, name, "pkcs11", key)
+        write_device(self.folder / f"{name}.toml", at)
