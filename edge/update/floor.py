@@ -55,13 +55,13 @@ class _Stored(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class TimeFloor:
     """Persisted at `path`, floor and nonce in one file: a reset counts once, whenever power goes."""
 
-    def __init__(self, path: Path, disk: Disk) -> None:
-        self._path, self._disk = path, disk
+    def __init__(self, path: Path, disk: Disk, built_ns: int = BUILT_NS) -> None:
+        self._path, self._disk, self._built_ns = path, disk, built_ns
         self._stored = self._load()
 
     @property
     def ns(self) -> int:
-        return max(BUILT_NS, self._stored.floor_ns)
+        return max(self._built_ns, self._stored.floor_ns)
 
     @property
     def anchor(self) -> Anchor | None:
