@@ -156,6 +156,10 @@ class TrustedUpdater(Updater):
     def reference(self) -> datetime:
         return self._trusted_set.reference_time
 
+    def step_roots(self) -> None:
+        """To the newest root, and no further: what `refresh` does first."""
+        self._load_root()
+
     # -- finding
 
     def find(self, path: str) -> Found | None:

@@ -13,6 +13,7 @@ from signing.verify.declared import (
     ISSUED_FIELD,
     RELEASE_MAX,
     ROLLBACK_FIELD,
+    SET_ID,
     SINCE_FIELD,
     TAIL_FIELD,
     UNTIL_FIELD,
@@ -44,9 +45,9 @@ from signing.verify.roots import (
 
 __all__ = [
     "ATTESTORS_FIELD", "BUNDLE_BYTES_MAX", "CUSTOM_LIST_MAX", "DIRECTOR_POLICY", "IMAGE_POLICY",
-    "ISSUED_FIELD", "RELEASE_MAX", "ROLLBACK_FIELD", "ROOT_THRESHOLD_MIN", "SINCE_FIELD",
-    "TAIL_FIELD", "UNTIL_FIELD", "WITHIN_FIELD", "Aircraft", "Applicability", "AttestationPolicy", "RootPolicy",
-    "TargetCustom", "agree", "check_applicability", "check_root", "check_target_path",
-    "director_path", "image_path", "inapplicable", "issued_at", "name_of_path", "narrower",
-    "parse_custom", "set_id", "tail_of_path", "until",
+    "ISSUED_FIELD", "RELEASE_MAX", "ROLLBACK_FIELD", "ROOT_THRESHOLD_MIN", "SET_ID",
+    "SINCE_FIELD", "TAIL_FIELD", "UNTIL_FIELD", "WITHIN_FIELD", "Aircraft", "Applicability",
+    "AttestationPolicy", "RootPolicy", "TargetCustom", "agree", "check_applicability",
+    "check_root", "check_target_path", "director_path", "image_path", "inapplicable", "issued_at",
+    "name_of_path", "narrower", "parse_custom", "set_id", "tail_of_path", "until",
 ]  # fmt: skip

@@ -22,6 +22,7 @@ CUSTOM_LIST_MAX = 1024
 RELEASE_MAX = 2**53 - 1  # what every JSON reader holds exactly
 BUNDLE_BYTES_MAX = 64 << 20  # assumption: a bundle of ROMs is far below 1 MB
 SET_ID_CHARS = 16
+SET_ID = re.compile(rf"[0-9a-f]{{{SET_ID_CHARS}}}\Z")
 ATTESTORS_MAX = 8
 CALIBRATIONS = "cal"
 
