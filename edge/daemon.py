@@ -55,9 +55,10 @@ from edge.recorder import Recorder
 from edge.situation import Situation
 from edge.tasks import Tasks
 from edge.update.child import still_trusted
+from edge.update.decisions import UpdateDecision
 from edge.update.gate import Gate, GateDecision
 from edge.update.slots import BundleSet, Slots
-from edge.update.updates import UpdateClient, UpdateDecision
+from edge.update.updates import UpdateClient, UpdateMemory, recall
 from edge.update.verified import VerifiedBundle
 from edge.updating import fetch_child
 from edge.watchdog import Hearts, Watchdog
@@ -164,7 +165,7 @@ class Daemon:
         self._tick_ms_max = 0.0
         self._status_file = StatusFile(settings.state_dir / "status.json")
         self._stop = asyncio.Event()
-        self._offers: tuple[str, ...] = ()
+        self._memory = UpdateMemory()
         self._fatal: Corrupt | None = None
         self._governing = Governing(
             profile.compute, settings.state_dir, clock, tick_s=profile.pace.tick_s,
@@ -433,14 +434,13 @@ class Daemon:
 
     def _take_notice(self, notice: Notice) -> None:
         if self._updates is not None:
-            self._updates.offer(notice.target)
+            self._updates.offer(notice.target, "notice", notice.by)
             self._keep_offers(self._updates)
 
     def _record_update(self, told: UpdateDecision) -> None:
         self._book.audit(
             "update", told.decision, subject=told.bundle, reasons=told.texts(),
-            detail={"step": told.step, "name": told.name, "release": str(told.release),
-                    "pending": str(told.is_pending).lower()},
+            detail=told.detail(),
         )  # fmt: skip
         self._link.kick()
         if self._updates is not None:
@@ -448,9 +448,9 @@ class Daemon:
 
     def _keep_offers(self, updates: UpdateClient) -> None:
         """What still waits for the gate outlives a restart."""
-        if updates.pending != self._offers:
-            self._offers = updates.pending
-            self._book.keep_on(self._outbox.put, OFFERS_KEY, msgspec.msgpack.encode(self._offers))
+        if updates.memory != self._memory:
+            self._memory = updates.memory
+            self._book.keep_on(self._outbox.put, OFFERS_KEY, msgspec.msgpack.encode(self._memory))
 
     # -- staying in budget
 
@@ -554,9 +554,7 @@ class Daemon:
         self._book.audit("boot", "started", subject=self._outbox.epoch, detail=detail)
         self._book.keep_on(self._send_signal_set)
         if self._updates is not None:
-            waiting = self._outbox.get(OFFERS_KEY) or msgspec.msgpack.encode([])
-            for target in msgspec.msgpack.decode(waiting, type=list[str]):
-                self._updates.offer(target)
+            self._updates.resume(recall(self._outbox.get(OFFERS_KEY)))
 
     def _send_signal_set(self) -> None:
         """The set travels once an epoch, before the first block that uses it."""

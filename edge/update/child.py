@@ -16,7 +16,7 @@ from pathlib import Path
 
 import msgspec
 
-from edge.update.slots import BundleSet
+from edge.update.slots import BundleSet, SlotsView
 from edge.update.verified import (
     DEADLINE_S,
     MESSAGE_BYTES_MAX,
@@ -54,10 +54,11 @@ class FetchChild:
         self._deadline_s, self._bytes_max = deadline_s, bytes_max
         self._ground_time_ns, self._command = ground_time_ns, command
 
-    async def __call__(self, target: str, releases: Mapping[str, int]) -> FetchAnswer:
+    async def __call__(self, target: str, releases: Mapping[str, int] | SlotsView) -> FetchAnswer:
+        least = releases.releases if isinstance(releases, SlotsView) else releases
         request = FetchRequest(
             folder=str(self._folder), url=self._url, target=target, aircraft=self._aircraft,
-            releases=dict(releases), deadline_s=self._deadline_s, bytes_max=self._bytes_max,
+            releases=dict(least), deadline_s=self._deadline_s, bytes_max=self._bytes_max,
             ground_time_ns=self._ground_time_ns(),
         )  # fmt: skip
         try:

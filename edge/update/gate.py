@@ -125,13 +125,17 @@ class GateReason(msgspec.Struct, frozen=True):
 
 
 class GateDecision(msgspec.Struct, frozen=True):
-    """Open or shut, since when (flight clock), and what is left of the dwell once all holds."""
+    """Open or shut, since when (flight clock), and what is left of the dwell once all holds.
+
+    inputs: what it was decided on.
+    """
 
     open: bool
     reasons: tuple[GateReason, ...]
     since_ns: int
     dwell_left_s: float
     phase: Phase = Phase.UNKNOWN
+    inputs: GateInputs | None = None
 
 
 class Gate:
@@ -171,7 +175,7 @@ class Gate:
             if left_s > 0:
                 reasons = [_dwell(self.rule.dwell_s, left_s)]
         self._last = GateDecision(
-            not reasons, tuple(reasons), self._since_ns(now_ns, not reasons), left_s, phase
+            not reasons, tuple(reasons), self._since_ns(now_ns, not reasons), left_s, phase, inputs
         )
         return self._last
 

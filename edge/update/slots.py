@@ -75,11 +75,13 @@ class BundleSet(msgspec.Struct, frozen=True, kw_only=True):
 class SlotsView(msgspec.Struct, frozen=True, kw_only=True):
     """What a fetch has to know of the slots. Read without hashing anything.
 
-    releases: per name, what nothing new may fall behind; where the live set was gone back to, its
-    own release. held: sha-256 to path of what need not be fetched again. left: see `Active`.
+    live, last_good: ids of sets. bundles: of the live one. releases: per name, what nothing new may
+    fall behind; where the live set was gone back to, its own release. held: sha-256 to path of what
+    need not be fetched again. left: see `Active`.
     """
 
     live: str = ""
+    bundles: tuple[SlotBundle, ...] = ()
     last_good: str = ""
     releases: dict[str, int] = {}
     held: dict[str, str] = {}
@@ -135,7 +137,7 @@ class Slots:
         for bundle in live:
             releases[bundle.name] = min(bundle.release, releases.get(bundle.name, 0))
         return SlotsView(
-            live=set_id(live) if live else "", last_good=set_id(good) if good else "",
+            live=set_id(live) if live else "", bundles=live, last_good=set_id(good) if good else "",
             releases=releases, left=active.left,
             held={b.sha256: str(self._folder(slot) / b.file) for slot in sets for b in sets[slot]},
         )  # fmt: skip

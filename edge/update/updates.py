@@ -1,97 +1,91 @@
-"""The update session: from an offer to a live set, one step after another, gate at each.
+"""The update session: from an offer to a live set and back, one step after another.
 
-In: offers (target paths of notices) and gate decisions. Out: an `UpdateDecision` for every
-attempt, for the audit and the report; and, when all agree, a new live slot.
+In: offers, gate decisions, acceptances of a technician, and what is due to go back. Out: an
+`UpdateDecision` for every step that decided something; and, when all agree, a new live slot.
 Always holds: the gate is asked at the offer, before the download, before the activation and
-inside the swap; its closing stops an attempt at any step with the live slot untouched; an offer
-that only the gate or the network stands against stays pending, at most 16 of them.
-
-Notices are unsigned, so anybody at a broker can make any number of them. What they cost is
-bounded: decisions at the offer, changes of what is pending and attempts each have an allowance,
-and what was tried and told is remembered by the bundle's name, whatever file of it is named.
+inside the swap; its closing stops an attempt at any step with the live slot untouched. A swap back
+waits for the gate like any other, and comes before anything new; a set on probation is left for the
+last known good one before a slot is filled, so that a proven set is always in one of them. An offer
+that only the gate, the network or a technician stands against stays pending.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
-from concurrent.futures import Future
-from dataclasses import dataclass
-from typing import Literal, TypeVar
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from typing import TypeVar
 
 import msgspec
 
-from edge.allowance import Allowance
 from edge.models.admission import AdmissionResult
 from edge.update.active import SlotName
+from edge.update.decisions import (
+    Decision,
+    Origin,
+    Step,
+    UpdateDecision,
+    UpdateReason,
+    gate_reasons,
+    named,
+    seen_by,
+)
 from edge.update.gate import GateDecision
-from edge.update.slots import BundleSet, Slots
-from edge.update.verified import FetchAnswer, FetchFailure, VerifiedBundle
+from edge.update.offers import WHATEVER, KeptOffer, Offer, Offers
+from edge.update.slots import BundleSet, Slots, SlotsView
+from edge.update.verified import FetchAnswer, FetchFailure, VerifiedBundle, VerifiedSet
+from edge.update.watch import GateWatch
 from shared.clock import Clock
-from shared.errors import Rejected, TailTwinError
-from shared.phases import Phase
-from signing.verify import check_target_path
+from shared.errors import Corrupt, Rejected, TailTwinError
 
-PENDING_MAX = 16
-ATTEMPTS_MAX = 8
 RETRY_S = 15.0  # doubled at each attempt; assumption: the stand's link is back within minutes
-REPEAT_S = 60.0  # the same refusal of the same offer is told once in this time
-TOLD_BURST, TOLD_EVERY_S = 6, 10.0  # decisions at the offer: 6 a minute, then their number
-NAMES_MAX = 64  # remembered with their attempts; assumption: far more than an aircraft has models
 BEAT_S = 30.0  # an idle client looks up this often
-ASK_S_MAX = 2.0  # no answer of the recorder's loop in this time is a shut gate
+ACCEPTED_MAX = 8
+BACK_TRIES_MAX = 8
 
 T = TypeVar("T")
-Step = Literal["offer", "download", "admission", "activation", "swap", "load"]
-Decision = Literal["refused", "deferred", "fetched", "unchanged", "failed", "activated", "muted"]
-
-
-class UpdateReason(msgspec.Struct, frozen=True):
-    """code: for machines. text: with figures, for people."""
-
-    code: str
-    text: str
-
-
-class UpdateDecision(msgspec.Struct, frozen=True, kw_only=True):
-    """What was decided of one bundle at one step.
-
-    `refused` and `deferred` stay pending, `failed` too when `is_pending`. t_ns: wall clock.
-    """
-
-    bundle: str
-    phase: str
-    step: Step
-    decision: Decision
-    reasons: tuple[UpdateReason, ...] = ()
-    is_pending: bool = False
-    name: str = ""
-    release: int = 0
-    t_ns: int = 0
-
-    def texts(self) -> list[str]:
-        return [f"{r.code}: {r.text}" for r in self.reasons]
-
-
-Fetch = Callable[[str, Mapping[str, int]], Awaitable[FetchAnswer]]
+Fetch = Callable[[str, SlotsView], Awaitable[FetchAnswer]]
 Admit = Callable[[VerifiedBundle], Awaitable[AdmissionResult]]
 Load = Callable[[BundleSet], Awaitable[Sequence[str]]]
 
 
-@dataclass
-class _Past:
-    """What is remembered of a bundle's name. told: target and codes of the last refusal."""
+class BackDue(msgspec.Struct, frozen=True, kw_only=True):
+    """The set `set_id` is to be left for the last known good one. code: `probation`, `load`,
+    `operator`, `director` or `damaged`."""
 
-    attempts: int = 0
-    due_ns: int = 0
-    told: tuple[str, ...] = ()
-    told_ns: int = 0
+    set_id: str
+    code: str
+    why: str
+    origin: Origin = "director"
+    by: str = ""
 
 
-@dataclass
-class _Offer:
-    target: str
-    past: _Past
+class Awaited(msgspec.Struct, frozen=True, kw_only=True):
+    """A set that a technician has to accept."""
+
+    set_id: str
+    bundles: tuple[str, ...]
+
+
+class UpdateMemory(msgspec.Struct, frozen=True, kw_only=True):
+    """What outlives a restart. accepted: set id to who did."""
+
+    offers: tuple[KeptOffer, ...] = ()
+    accepted: dict[str, str] = {}
+    awaited: Awaited | None = None
+    back: BackDue | None = None
+
+
+def recall(data: bytes | None) -> UpdateMemory:
+    """What was kept, by an earlier version as well, which kept a list of targets."""
+    if data is None:
+        return UpdateMemory()
+    try:
+        kept = msgspec.msgpack.decode(data, type=UpdateMemory | list[str])
+    except msgspec.DecodeError:
+        return UpdateMemory()  # an offer is advice: the ground repeats it
+    if isinstance(kept, UpdateMemory):
+        return kept
+    return UpdateMemory(offers=tuple(KeptOffer(target) for target in kept))
 
 
 class UpdateClient:
@@ -99,8 +93,8 @@ class UpdateClient:
 
     fetch: see `FetchChild`. admit: judges a verified file in a child. load: makes the worker use
     a live set, and says what stands against it, or nothing. ask: looks at the gate now, with
-    fresh inputs; called on the loop only.
-    record: takes each decision, durable before it returns or soon after.
+    fresh inputs; called on the loop only. record: takes each decision, durable before it returns
+    or soon after. must_accept: a set waits for a technician.
     """
 
     def __init__(
@@ -115,229 +109,375 @@ class UpdateClient:
         clock: Clock,
         retry_s: float = RETRY_S,
         beat: Callable[[], None] = lambda: None,
+        must_accept: bool = False,
     ) -> None:
-        self._beat = beat
+        self._beat, self._must_accept = beat, must_accept
         self._slots, self._fetch, self._admit, self._load = slots, fetch, admit, load
-        self._ask, self._record, self._clock, self._retry_s = ask, record, clock, retry_s
-        self._offers: dict[str, _Offer] = {}
-        self._wake, self._shut = asyncio.Event(), asyncio.Event()
-        self._shut.set()
-        self._phase = Phase.UNKNOWN
-        self._turned_away_ns: dict[str, int] = {}
-        self._past: dict[str, _Past] = {}
-        every_ns = round(TOLD_EVERY_S * 1e9)
-        self._tellings, self._changes = (
-            Allowance(TOLD_BURST, every_ns), Allowance(PENDING_MAX, every_ns)
-        )  # fmt: skip
-        self._tries = Allowance(ATTEMPTS_MAX, round(retry_s * 1e9))
-        self._untold, self._untold_due_ns = 0, 0
+        self._record, self._clock, self._retry_s = record, clock, retry_s
+        self._gate, self._offers = GateWatch(ask), Offers(retry_s)
+        self._wake = asyncio.Event()
+        self._accepted: dict[str, str] = {}
+        self._awaited: Awaited | None = None
+        self._back: BackDue | None = None
+        self._back_tries, self._back_due_ns = 0, 0
+        self._live_targets: frozenset[str] = frozenset()
 
     @property
     def pending(self) -> tuple[str, ...]:
-        """Targets that wait for the gate or the network."""
-        return tuple(offer.target for offer in self._offers.values())
+        """Targets that wait for the gate, the network or a technician; empty: any directed one."""
+        return self._offers.targets
 
-    def offer(self, target: str) -> UpdateDecision | None:
-        """A notice names a bundle. Returns (and records) the refusal; None when it is tried, or
-        when the same refusal was told a moment ago or there were too many offers.
+    @property
+    def memory(self) -> UpdateMemory:
+        """To be kept whenever it changed."""
+        return UpdateMemory(
+            offers=self._offers.kept(), accepted=dict(self._accepted), awaited=self._awaited,
+            back=self._back,
+        )  # fmt: skip
 
-        A later offer of a name replaces an earlier one.
+    def resume(self, memory: UpdateMemory) -> None:
+        """What was kept before a restart, at the start."""
+        self._accepted, self._awaited = dict(memory.accepted), memory.awaited
+        for offer in memory.offers:
+            self.offer(offer.target, "restart", offer.by)
+        if memory.back is not None:
+            self.go_back(memory.back)
+
+    # -- what others want of it; on the loop
+
+    def offer(self, target: str, origin: Origin = "notice", by: str = "") -> UpdateDecision | None:
+        """Somebody names a bundle; empty: look at whatever is directed. Returns (and records) the
+        refusal; None when it is tried, or when the same refusal was told a moment ago or there
+        were too many offers.
         """
-        try:
-            name = check_target_path(target).partition("/")[0]
-        except Rejected as error:
-            reason = UpdateReason("target_path", error.what)
-            return self._turn_away(str(target)[:80], reason)
-        if name not in self._offers and len(self._offers) >= PENDING_MAX:
-            reason = UpdateReason("pending_full", f"{PENDING_MAX} offers wait already")
-            return self._turn_away(target, reason)
-        offer = self._offers.get(name)
-        if offer is None or offer.target != target:
-            if not self._changes.take(self._clock.mono_ns()):
-                self._leave_untold()
-                return None
-            offer = self._offers[name] = _Offer(target, self._remember(name))
-        gate = self._look()
+        now_ns = self._clock.mono_ns()
+        gate = self._gate.look()
+        if not gate.open and target in self._live_targets:
+            return self._turn_away(target, UpdateReason("live", "it is live already"), origin, by)
+        offer = self._offers.put(target, origin, by, now_ns)
+        if isinstance(offer, UpdateReason):
+            return self._turn_away(str(target)[:80], offer, origin, by)
+        if offer is None:
+            return None
         if gate.open:
             self._wake.set()
             return None
-        return self._refuse(offer, gate)
+        if not self._offers.may_refuse(offer, [r.code for r in gate.reasons], now_ns):
+            return None
+        return self._tell(offer, "offer", "refused", gate_reasons(gate), is_pending=True)
 
-    def _remember(self, name: str) -> _Past:
-        """What is known of a name; the one that was offered longest ago makes room."""
-        past = self._past.pop(name, None) or _Past()
-        self._past[name] = past
-        if len(self._past) > NAMES_MAX:
-            del self._past[next(iter(self._past))]
-        return past
+    def accept(self, set_id: str, by: str) -> None:
+        """A technician accepts a set; it goes on once the gate is open."""
+        self._accepted.pop(set_id, None)
+        self._accepted[set_id] = by
+        self._gate.look()
+        while len(self._accepted) > ACCEPTED_MAX:
+            del self._accepted[next(iter(self._accepted))]
+        awaited = self._awaited
+        bundles = awaited.bundles if awaited and awaited.set_id == set_id else ()
+        self._say("acceptance", "accepted", origin="technician", by=by, set_id=set_id,
+                  bundles=bundles)  # fmt: skip
+        self._offers.wake(self._clock.mono_ns())
+        self._wake.set()
+
+    def go_back(self, back: BackDue) -> None:
+        """The live set is to be left; at once when the gate is open, else when it opens."""
+        gate = self._gate.look()
+        self._back, self._back_tries, self._back_due_ns = back, 0, 0
+        reasons = (UpdateReason(back.code, back.why), *gate_reasons(gate))
+        self._say("rollback", "due", reasons, origin=back.origin, by=back.by, set_id=back.set_id,
+                  is_pending=True)  # fmt: skip
+        self._wake.set()
 
     def on_gate(self, decision: GateDecision) -> None:
         """The gate, each time the recorder has looked."""
-        self._phase = decision.phase
-        self._tell_untold()
-        if not decision.open:
-            self._shut.set()
-        elif self._shut.is_set():
-            self._shut.clear()
+        if self._gate.saw(decision):
             self._wake.set()
+        untold = self._offers.take_untold(self._clock.mono_ns())
+        if untold:
+            text = f"{untold} further offers not recorded"
+            self._say("offer", "refused", (UpdateReason("too_many", text),), origin="notice")
+
+    def on_live(self, live: BundleSet) -> None:
+        """What is live now, whoever found out."""
+        self._live_targets = frozenset(b.path for b in live.bundles)
+        self._offers.is_live(self._live_targets)
 
     async def run(self) -> None:
         """Try what is pending whenever the gate is open; until cancelled."""
         while True:
             self._beat()
             await self._sleep()
-            for name, offer in list(self._offers.items()):
-                if offer.past.due_ns > self._clock.mono_ns() or self._shut.is_set():
+            if self._back is not None:
+                await self._try_back(self._back)
+            for offer in self._offers.all():
+                if offer.past.due_ns > self._clock.mono_ns() or self._gate.is_shut:
                     continue
-                if self._offers.get(name) is not offer:
+                if not self._offers.waits(offer):
                     continue  # replaced while another one was tried
-                if not self._tries.take(self._clock.mono_ns()):
+                if not self._offers.take_try(self._clock.mono_ns()):
                     break
                 self._beat()
-                if await self._attempt(offer):
-                    continue
-                self._retry_after(offer, self._retry_s)
-                if self._offers.get(name) is offer:
-                    del self._offers[name]
+                if not await self._attempt(offer):
+                    self._offers.done(offer, self._clock.mono_ns())
 
     # -- one attempt; each step returns whether the offer stays pending
 
-    async def _attempt(self, offer: _Offer) -> bool:
+    async def _attempt(self, offer: Offer) -> bool:
         if self._stopped(offer, "download"):
             return True
         try:
-            answer = await self._while_open(self._fetched(offer.target))
+            answer = await self._gate.while_open(self._fetched(offer.target))
             if answer is None:
                 return self._defer(offer, "download")
             if isinstance(answer, FetchFailure):
-                reason = UpdateReason(answer.code, answer.text)
-                may_pass = answer.kind in ("unreachable", "expired")
-                return self._fail(offer, "download", reason, retry=may_pass)
-            self._tell(offer.target, "download", "fetched", bundle=answer)
+                return self._not_fetched(offer, answer)
+            assert isinstance(answer, VerifiedSet)
+            self._tell(offer, "download", "fetched", of=answer)
             stays = await self._install(offer, answer)
             if not stays:
-                answer.file.unlink(missing_ok=True)
+                await asyncio.to_thread(self._forget, answer)
             return stays
         except (TailTwinError, OSError) as error:  # this machine: its disk, its processes
             return self._fail(offer, "activation", UpdateReason("machine", str(error)), retry=True)
 
-    async def _install(self, offer: _Offer, bundle: VerifiedBundle) -> bool:
-        live = await asyncio.to_thread(self._slots.live)
-        for present in live.bundles if live else ():
-            if present.name == bundle.name and present.sha256 == bundle.sha256:
-                self._tell(offer.target, "activation", "unchanged", bundle=bundle)
-                return False
-            if present.name == bundle.name and present.release == bundle.release:
-                text = f"release {bundle.release} is live with other bytes"
-                return self._fail(offer, "activation", UpdateReason("release_same", text))
-        admitted = await self._while_open(self._admit(bundle))
-        if admitted is None:
-            return self._defer(offer, "admission")
-        against = _against(admitted, bundle)
-        if against:
-            reasons = tuple(UpdateReason("admission", text) for text in against)
-            self._tell(offer.target, "admission", "failed", reasons, bundle=bundle)
-            return False
-        if self._stopped(offer, "activation"):
-            return True
-        return await self._swap(offer, bundle)
+    async def _fetched(self, target: str) -> FetchAnswer:
+        view = await asyncio.to_thread(self._slots.view)
+        answer = await self._fetch(target, view)
+        if isinstance(answer, VerifiedBundle):  # until sets are fetched: one bundle of the live set
+            kept = [
+                VerifiedBundle(
+                    target=b.path, name=b.name, release=b.release, sha256=b.sha256, length=0,
+                    path=view.held[b.sha256], applicability=answer.applicability,
+                )
+                for b in view.bundles
+                if b.name != answer.name
+            ]  # fmt: skip
+            return VerifiedSet(bundles=(*kept, answer))
+        return answer
 
-    async def _swap(self, offer: _Offer, bundle: VerifiedBundle) -> bool:
-        whole = await asyncio.to_thread(self._whole, bundle)
-        slot = await asyncio.to_thread(self._slots.stage, whole)
-        if self._stopped(offer, "activation"):
+    def _not_fetched(self, offer: Offer, failure: FetchFailure) -> bool:
+        reason = UpdateReason(failure.code, failure.text)
+        may_pass = failure.may_pass or failure.kind in ("unreachable", "expired")
+        stays = self._fail(offer, "download", reason, retry=may_pass)
+        if not stays and offer.has_displaced and failure.code in ("not_directed", "no_target"):
+            # it took the place of one that may have been right: the director knows
+            self._offers.put(WHATEVER, "director", "", self._clock.mono_ns())
+            self._wake.set()
+        return stays
+
+    async def _install(self, offer: Offer, answer: VerifiedSet) -> bool:
+        view = await asyncio.to_thread(self._slots.view)
+        if answer.rollback_of and answer.rollback_of == view.live:
+            if not await self._swap_back(offer, answer):
+                return True
+            view = await asyncio.to_thread(self._slots.view)
+        if answer.id == view.live:
+            self._tell(offer, "activation", "unchanged", of=answer)
+            await self._refresh()
+            return False
+        if answer.id in view.left:
+            text = f"set {answer.id} was taken back; a new release or another set is needed"
+            return self._fail(offer, "activation", UpdateReason("set_left", text), of=answer)
+        same = _same_release(answer, view)
+        if same:
+            return self._fail(offer, "activation", UpdateReason("release_same", same), of=answer)
+        is_fit = await self._admitted(offer, answer, view)
+        if not is_fit:
+            return is_fit is None
+        if not self._is_accepted(offer, answer):
             return True
-        if not await _to_its_end(self._activate(offer, bundle, slot)):
+        if self._stopped(offer, "activation", answer):
             return True
+        return await self._swap(offer, answer)
+
+    async def _admitted(self, offer: Offer, answer: VerifiedSet, view: SlotsView) -> bool | None:
+        """Whether every bundle that is new here was judged fit; None when the gate shut first."""
+        for bundle in answer.bundles:
+            if bundle.sha256 in view.held:
+                continue
+            result = await self._gate.while_open(self._admit(bundle))
+            if result is None:
+                self._defer(offer, "admission", answer)
+                return None
+            against = _against(result, bundle)
+            if against:
+                reasons = tuple(UpdateReason("admission", f"{bundle.name}: {x}") for x in against)
+                self._tell(offer, "admission", "failed", reasons, of=answer)
+                return False
+        return True
+
+    def _is_accepted(self, offer: Offer, answer: VerifiedSet) -> bool:
+        if not self._must_accept or answer.id in self._accepted:
+            return True
+        self._awaited = Awaited(set_id=answer.id, bundles=named(answer.bundles))
+        text = f"a technician has to accept set {answer.id}: tailtwin-edge accept"
+        now_ns = self._clock.mono_ns()
+        if self._offers.may_refuse(offer, ["acceptance", answer.id], now_ns):
+            self._tell(offer, "acceptance", "deferred", (UpdateReason("acceptance", text),),
+                       of=answer, is_pending=True)  # fmt: skip
+        self._offers.failed(offer, now_ns, retry=True)
+        return False
+
+    # -- swaps
+
+    async def _swap(self, offer: Offer, answer: VerifiedSet) -> bool:
+        if not await self._make_room(offer, answer):
+            return True
+        slot = await asyncio.to_thread(self._slots.stage, answer.bundles)
+        if self._stopped(offer, "activation", answer):
+            return True
+        return not await _to_its_end(self._activate(offer, answer, slot))
+
+    async def _make_room(self, offer: Offer, answer: VerifiedSet) -> bool:
+        """A live set on probation, or damaged, is left first: what is behind it has passed."""
+        if not await asyncio.to_thread(self._is_in_the_way):
+            return True
+        if self._stopped(offer, "activation", answer):
+            return False
+        text = f"set {answer.id} takes the place of one that had not passed"
+        reason = UpdateReason("overtaken", text)
+        return await _to_its_end(self._return(offer, reason, answer, leave=False))
+
+    def _is_in_the_way(self) -> bool:
+        try:
+            live = self._slots.live()
+            is_settled = live is not None and not live.probation
+        except Corrupt:
+            is_settled = False
+        if is_settled:
+            return False
+        try:
+            return self._slots.fallback() is not None
+        except Corrupt:
+            return False
+
+    async def _activate(self, offer: Offer, answer: VerifiedSet, slot: SlotName) -> bool:
+        is_open = self._gate.asker(asyncio.get_running_loop())
+        if not await asyncio.to_thread(self._slots.activate, slot, is_open):
+            self._defer(offer, "swap", answer)
+            return False
+        self._offers.went_well(offer)
+        self._accepted.pop(answer.id, None)
+        self._awaited = None
+        if self._back is not None:
+            self._back = None  # that set is not live any more
+        self._offers.is_live([b.target for b in answer.bundles])
+        self._tell(offer, "swap", "activated", of=answer)
         against = await self._load_live()
         if against:
-            why = "; ".join(against)
-            await asyncio.to_thread(self._slots.mute, slot, why)
-            self._tell(offer.target, "load", "muted", (UpdateReason("load", why),), bundle=bundle)
-        return False
+            await self._mute(offer, answer, slot, "; ".join(against))
+        return True
 
-    def _whole(self, bundle: VerifiedBundle) -> list[VerifiedBundle]:
-        """The live set with one bundle in the place of its namesake, until sets are fetched."""
-        live = self._slots.live()
-        if live is not None and live.probation and self._slots.fallback() is not None:
-            self._slots.rollback(lambda: self._ask().open, leave=False)
-            live = self._slots.live()
-        kept = [
-            VerifiedBundle(
-                target=b.path, name=b.name, release=b.release, sha256=b.sha256, length=0,
-                path=str(live.path(b)), applicability=bundle.applicability,
-            )
-            for b in (live.bundles if live else ())
-            if live is not None and b.name != bundle.name
-        ]  # fmt: skip
-        return [*kept, bundle]
+    async def _mute(self, offer: Offer, answer: VerifiedSet, slot: SlotName, why: str) -> None:
+        """What the worker cannot load does not predict, and goes back at the next open gate."""
+        await asyncio.to_thread(self._slots.mute, slot, why)
+        self._tell(offer, "load", "muted", (UpdateReason("load", why),), of=answer)
+        self.go_back(BackDue(set_id=answer.id, code="load", why=why, origin=offer.origin))
 
-    async def _activate(self, offer: _Offer, bundle: VerifiedBundle, slot: SlotName) -> bool:
-        loop = asyncio.get_running_loop()
-        if await asyncio.to_thread(self._slots.activate, slot, lambda: self._is_open(loop)):
-            self._tell(offer.target, "swap", "activated", bundle=bundle)
-            offer.past.attempts = 0
+    async def _swap_back(self, offer: Offer, answer: VerifiedSet) -> bool:
+        """The director wants the live set left. False when the gate shut."""
+        if self._stopped(offer, "activation", answer):
+            return False
+        reason = UpdateReason("director", f"the director takes set {answer.rollback_of} back")
+        try:
+            return await _to_its_end(self._return(offer, reason, answer, leave=True))
+        except (Rejected, Corrupt) as error:  # nothing to go back to: the directed set is the way
+            self._tell(offer, "rollback", "failed", (reason, UpdateReason("machine", str(error))))
             return True
-        self._defer(offer, "swap")
-        return False
+
+    async def _return(
+        self, offer: Offer, reason: UpdateReason, answer: VerifiedSet, *, leave: bool
+    ) -> bool:
+        is_open = self._gate.asker(asyncio.get_running_loop())
+        before = await asyncio.to_thread(self._slots.view)
+        if not await asyncio.to_thread(lambda: self._slots.rollback(is_open, leave=leave)):
+            self._defer(offer, "rollback", answer)
+            return False
+        self._back = None
+        await self._say_back(before, (reason,), offer.origin, offer.by)
+        return True
+
+    async def _try_back(self, back: BackDue) -> None:
+        """What is due to go back, if the gate is open."""
+        now_ns = self._clock.mono_ns()
+        if self._gate.is_shut or self._back_due_ns > now_ns or not self._gate.look().open:
+            return
+        try:
+            await _to_its_end(self._go_back_now(back))
+        except (TailTwinError, OSError) as error:
+            self._back_tries += 1
+            stays = isinstance(error, OSError) and self._back_tries < BACK_TRIES_MAX
+            self._back = back if stays else None
+            self._back_due_ns = now_ns + round(self._retry_s * 2**self._back_tries * 1e9)
+            reasons = (UpdateReason(back.code, back.why), UpdateReason("machine", str(error)))
+            self._say("rollback", "failed", reasons, origin=back.origin, by=back.by,
+                      set_id=back.set_id, is_pending=stays)  # fmt: skip
+
+    async def _go_back_now(self, back: BackDue) -> None:
+        before = await asyncio.to_thread(self._slots.view)
+        if before.live != back.set_id:
+            self._back = None  # it is not live any more
+            return
+        is_open = self._gate.asker(asyncio.get_running_loop())
+        leave = back.code != "damaged"
+        if await asyncio.to_thread(lambda: self._slots.rollback(is_open, leave=leave)):
+            self._back = None
+            reason = UpdateReason(back.code, back.why)
+            await self._say_back(before, (reason,), back.origin, back.by)
+
+    async def _say_back(
+        self, before: SlotsView, reasons: tuple[UpdateReason, ...], origin: Origin, by: str
+    ) -> None:
+        self._say("rollback", "rolled_back", reasons, origin=origin, by=by, set_id=before.live)
+        for text in await self._load_live():
+            self._say("load", "failed", (UpdateReason("load", text),), origin=origin)
 
     async def _load_live(self) -> Sequence[str]:
         """What stands against the set that is live now; empty when the worker uses it."""
         try:
             live = await asyncio.to_thread(self._slots.live)
             assert live is not None
+            self.on_live(live)
             return await self._load(live)
         except (TailTwinError, OSError) as error:
             return (str(error),)
 
+    async def _refresh(self) -> None:
+        live = await asyncio.to_thread(self._slots.live)
+        if live is not None:
+            self.on_live(live)
+
+    def _forget(self, answer: VerifiedSet) -> None:
+        """What was fetched and is not waited for any more; what the slots hold stays."""
+        held = set(self._slots.view().held.values())
+        for bundle in answer.bundles:
+            if str(bundle.file) not in held:
+                bundle.file.unlink(missing_ok=True)
+
     # -- the gate
 
-    def _look(self) -> GateDecision:
-        decision = self._ask()
-        self.on_gate(decision)
-        return decision
-
-    def _is_open(self, loop: asyncio.AbstractEventLoop) -> bool:
-        """Asked by the thread that swaps: the loop looks, and silence is a shut gate."""
-        asked: Future[bool] = Future()
-
-        def look() -> None:
-            if asked.set_running_or_notify_cancel():
-                asked.set_result(self._look().open)
-
-        try:
-            loop.call_soon_threadsafe(look)
-            return asked.result(ASK_S_MAX)
-        except (TimeoutError, RuntimeError):  # RuntimeError: the loop is closed
-            asked.cancel()
-            return False
-
-    def _stopped(self, offer: _Offer, step: Step) -> bool:
+    def _stopped(self, offer: Offer, step: Step, answer: VerifiedSet | None = None) -> bool:
         """Whether the gate is shut now; if so the offer is deferred, and that is recorded."""
-        return not self._look().open and self._defer(offer, step)
+        return not self._gate.look().open and self._defer(offer, step, answer)
 
-    async def _while_open(self, work: Awaitable[T]) -> T | None:
-        """The result of `work`, or None when the gate shut first; `work` has ended either way."""
-        task = asyncio.ensure_future(work)
-        shut = asyncio.ensure_future(self._shut.wait())
-        try:
-            await asyncio.wait({task, shut}, return_when=asyncio.FIRST_COMPLETED)
-            if task.done():
-                return task.result()
-            return None
-        finally:
-            for each in (task, shut):
-                each.cancel()
-            await asyncio.gather(task, shut, return_exceptions=True)
+    def _defer(self, offer: Offer, step: Step, answer: VerifiedSet | None = None) -> bool:
+        gate = self._gate.look()
+        reasons = gate_reasons(gate) or (UpdateReason("gate", "the gate shut for a moment"),)
+        self._tell(offer, step, "deferred", reasons, of=answer, is_pending=True)
+        if gate.open:
+            self._wake.set()
+        return True
 
     async def _sleep(self) -> None:
         """Until something changed or, with the gate open, the first offer is due."""
-        timeout_s = BEAT_S
-        if self._offers and not self._shut.is_set():
-            now_ns = self._clock.mono_ns()
-            due_ns = min(offer.past.due_ns for offer in self._offers.values())
-            wait_ns = max(0, due_ns - now_ns, self._tries.wait_ns(now_ns))
-            timeout_s = min(BEAT_S, wait_ns / 1e9)
+        timeout_s, now_ns = BEAT_S, self._clock.mono_ns()
+        if not self._gate.is_shut:
+            wait_ns = self._offers.wait_ns(now_ns)
+            if wait_ns is not None:
+                timeout_s = min(timeout_s, wait_ns / 1e9)
+            if self._back is not None:
+                timeout_s = min(timeout_s, max(0, self._back_due_ns - now_ns) / 1e9)
         try:
             async with asyncio.timeout(timeout_s):
                 await self._wake.wait()
@@ -345,93 +485,71 @@ class UpdateClient:
             pass
         self._wake.clear()
 
-    async def _fetched(self, target: str) -> FetchAnswer:
-        releases = await asyncio.to_thread(self._slots.releases)
-        return await self._fetch(target, releases)
-
     # -- telling
 
-    def _turn_away(self, target: str, reason: UpdateReason) -> UpdateDecision | None:
-        """An offer that does not even stay pending; told once in a while, whoever repeats it."""
-        now_ns = self._clock.mono_ns()
-        told_ns = self._turned_away_ns.get(reason.code)
-        if told_ns is not None and now_ns - told_ns < REPEAT_S * 1e9:
-            return None
-        self._turned_away_ns[reason.code] = now_ns
-        return self._tell_offer(target, (reason,))
-
-    def _refuse(self, offer: _Offer, gate: GateDecision) -> UpdateDecision | None:
-        target, *codes = told = (offer.target, *(reason.code for reason in gate.reasons))
-        past, now_ns = offer.past, self._clock.mono_ns()
-        if list(past.told[1:]) == codes and now_ns - past.told_ns < REPEAT_S * 1e9:
-            if past.told[0] != target:
-                self._leave_untold()
-            return None
-        past.told, past.told_ns = told, now_ns
-        return self._tell_offer(target, _reasons(gate), is_pending=True)
-
-    def _tell_offer(
-        self, target: str, reasons: tuple[UpdateReason, ...], *, is_pending: bool = False
+    def _turn_away(
+        self, target: str, reason: UpdateReason, origin: Origin, by: str
     ) -> UpdateDecision | None:
-        if not self._tellings.take(self._clock.mono_ns()):
-            self._leave_untold()
+        """An offer that does not even stay pending."""
+        if not self._offers.may_turn_away(reason.code, self._clock.mono_ns()):
             return None
-        return self._tell(target, "offer", "refused", reasons, is_pending=is_pending)
+        decision: Decision = "unchanged" if reason.code == "live" else "refused"
+        return self._say("offer", decision, (reason,), origin=origin, by=by, bundle=target)
 
-    def _leave_untold(self) -> None:
-        if self._untold == 0:
-            self._untold_due_ns = self._clock.mono_ns() + round(REPEAT_S * 1e9)
-        self._untold += 1
-
-    def _tell_untold(self) -> None:
-        """How many offers got no record of their own, once a minute."""
-        now_ns = self._clock.mono_ns()
-        if self._untold and now_ns >= self._untold_due_ns and self._tellings.take(now_ns):
-            text = f"{self._untold} further offers not recorded"
-            self._untold = 0
-            self._tell("", "offer", "refused", (UpdateReason("too_many", text),))
-
-    def _defer(self, offer: _Offer, step: Step) -> bool:
-        gate = self._look()
-        reasons = _reasons(gate) or (UpdateReason("gate", "the gate shut for a moment"),)
-        self._tell(offer.target, step, "deferred", reasons, is_pending=True)
-        if gate.open:
-            self._wake.set()
-        return True
-
-    def _fail(self, offer: _Offer, step: Step, reason: UpdateReason, retry: bool = False) -> bool:
-        past = offer.past
-        past.attempts = min(past.attempts + 1, ATTEMPTS_MAX)
-        stays = retry and past.attempts < ATTEMPTS_MAX
-        self._retry_after(offer, self._retry_s * 2 ** (past.attempts - 1))
-        self._tell(offer.target, step, "failed", (reason,), is_pending=stays)
+    def _fail(
+        self, offer: Offer, step: Step, reason: UpdateReason, retry: bool = False,
+        of: VerifiedSet | None = None,
+    ) -> bool:  # fmt: skip
+        stays = self._offers.failed(offer, self._clock.mono_ns(), retry=retry)
+        self._tell(offer, step, "failed", (reason,), of=of, is_pending=stays)
         return stays
-
-    def _retry_after(self, offer: _Offer, seconds: float) -> None:
-        due_ns = self._clock.mono_ns() + round(seconds * 1e9)
-        offer.past.due_ns = max(offer.past.due_ns, due_ns)
 
     def _tell(
         self,
-        target: str,
+        offer: Offer,
         step: Step,
         decision: Decision,
         reasons: tuple[UpdateReason, ...] = (),
         *,
-        bundle: VerifiedBundle | None = None,
+        of: VerifiedSet | None = None,
         is_pending: bool = False,
     ) -> UpdateDecision:
+        bundles = () if of is None else of.bundles
+        one = next(
+            (b for b in bundles if b.target == offer.target), bundles[0] if bundles else None
+        )
+        return self._say(
+            step, decision, reasons, origin=offer.origin, by=offer.by, bundle=offer.target,
+            name=one.name if one else offer.target.rpartition("/")[0].rpartition("/")[2],
+            release=one.release if one else 0, set_id=of.id if of else "", bundles=named(bundles),
+            is_pending=is_pending,
+        )  # fmt: skip
+
+    def _say(
+        self,
+        step: Step,
+        decision: Decision,
+        reasons: tuple[UpdateReason, ...] = (),
+        *,
+        bundle: str = "",
+        name: str = "",
+        release: int = 0,
+        is_pending: bool = False,
+        origin: Origin,
+        by: str = "",
+        set_id: str = "",
+        bundles: tuple[str, ...] = (),
+    ) -> UpdateDecision:
+        gate = self._gate.last
+        assert gate is not None, "every step looks at the gate first"
         told = UpdateDecision(
-            bundle=target, phase=self._phase.value, step=step, decision=decision, reasons=reasons,
-            is_pending=is_pending, name=bundle.name if bundle else target.partition("/")[0],
-            release=bundle.release if bundle else 0, t_ns=self._clock.wall_ns(),
+            bundle=bundle, phase=gate.phase.value, step=step, decision=decision, reasons=reasons,
+            is_pending=is_pending, name=name, release=release, t_ns=self._clock.wall_ns(),
+            origin=origin, by=by, set_id=set_id, bundles=bundles,
+            gate="open" if gate.open else "shut", inputs=seen_by(gate),
         )  # fmt: skip
         self._record(told)
         return told
-
-
-def _reasons(gate: GateDecision) -> tuple[UpdateReason, ...]:
-    return tuple(UpdateReason(reason.code, reason.text) for reason in gate.reasons)
 
 
 async def _to_its_end(work: Coroutine[None, None, T]) -> T:
@@ -452,3 +570,12 @@ def _against(admitted: AdmissionResult, bundle: VerifiedBundle) -> list[str]:
     judged = (admitted.sha256, admitted.name, admitted.release)
     signed = (bundle.sha256, bundle.name, bundle.release)
     return [] if judged == signed else [f"the bundle says {judged}, its signers say {signed}"]
+
+
+def _same_release(answer: VerifiedSet, view: SlotsView) -> str:
+    """A release that is live with other bytes, in words; empty when there is none."""
+    live = {(b.name, b.release): b.sha256 for b in view.bundles}
+    for bundle in answer.bundles:
+        if live.get((bundle.name, bundle.release), bundle.sha256) != bundle.sha256:
+            return f"release {bundle.release} of {bundle.name} is live with other bytes"
+    return ""

@@ -17,9 +17,10 @@ from pathlib import Path
 
 from edge.models.admission import AdmissionResult
 from edge.update.client import fetch_bundle, provision
+from edge.update.decisions import UpdateDecision
 from edge.update.gate import GateDecision, GateReason
 from edge.update.slots import Slots
-from edge.update.updates import UpdateClient, UpdateDecision
+from edge.update.updates import UpdateClient
 from edge.update.verified import FetchAnswer, FetchRequest, VerifiedBundle
 from shared.clock import ManualClock
 from shared.phases import Phase

@@ -1,98 +1,124 @@
-"""The update session: the gate at every step, pending offers, and a trace of each attempt."""
+"""The update session: the gate at every step, pending offers, whole sets and the way back."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import pytest
 
+from edge.models.admission import AdmissionResult
+from edge.update.decisions import UpdateDecision
 from edge.update.gate import GateDecision
-from edge.update.updates import PENDING_MAX, UpdateClient
-from edge.update.verified import FetchAnswer
+from edge.update.offers import PENDING_MAX, KeptOffer
+from edge.update.updates import BackDue, UpdateClient, UpdateMemory, recall
+from edge.update.verified import FetchFailure, VerifiedBundle
+from edge.update.watch import GateWatch
 from shared.clock import ManualClock
-from tests.unit.edge.update.stand import OPEN, SHUT, Aboard, Server, Shop, serving, settle
+from tests.unit.edge.update.bay import OPEN, SHUT, Bay, fit, settle, target
+
+EGT_2, VIB_1 = target("egt", 2), target("vib", 1)
 
 
 @pytest.fixture
-def shop(tmp_path: Path) -> Shop:
-    return Shop(tmp_path)
+def bay(tmp_path: Path) -> Bay:
+    return Bay(tmp_path)
 
 
-@pytest.fixture
-def server(shop: Shop) -> Iterator[Server]:
-    with serving(shop.folder) as server:
-        yield server
+def offered(bay: Bay, wanted: str = EGT_2, **changes: object) -> list[UpdateDecision]:
+    """Offer it at the open gate, until there was an answer."""
+
+    async def drive() -> None:
+        client = bay.client(**changes)
+        client.offer(wanted)
+        await settle(client, lambda: not client.pending)
+
+    asyncio.run(drive())
+    return bay.decisions
 
 
-@pytest.fixture
-def aboard(tmp_path: Path, shop: Shop, server: Server) -> Aboard:
-    return Aboard(tmp_path, shop, server)
-
-
-def test_refused_in_cruise_with_reasons_and_taken_at_the_stand(aboard: Aboard, shop: Shop) -> None:
-    target = shop.publish(2)
-    asked_before = len(aboard.server.asked)
+def test_refused_in_cruise_with_reasons_and_taken_at_the_stand(bay: Bay) -> None:
+    bay.direct(egt=2, vib=1)
 
     async def fly() -> None:
-        aboard.gate = SHUT
-        client = aboard.client()
-        decision = client.offer(target)
+        bay.gate = SHUT
+        client = bay.client()
+        decision = client.offer(EGT_2, by="fleet desk")
         assert decision is not None and decision.texts() == ["phase: phase is cruise"]
         assert (decision.decision, decision.phase, decision.is_pending) == (
             "refused", "cruise", True,
         )  # fmt: skip
-        assert len(aboard.server.asked) == asked_before, "fetched behind a shut gate"
-        aboard.gate = OPEN
+        assert (decision.origin, decision.by, decision.gate) == ("notice", "fleet desk", "shut")
+        assert bay.fetches == 0, "fetched behind a shut gate"
+        bay.gate = OPEN
         client.on_gate(OPEN)
         await settle(client, lambda: not client.pending)
-        assert aboard.live_release() == 2
 
     asyncio.run(fly())
-    assert aboard.said() == [("offer", "refused"), ("download", "fetched"), ("swap", "activated")]
-    assert aboard.decisions[-1].release == 2 and aboard.decisions[-1].phase == "parked"
-    assert not list((aboard.trust / "targets").glob("*.zst"))
+    assert bay.live() == {"egt": 2, "vib": 1} and bay.good() == {"egt": 1, "vib": 1}
+    assert bay.said() == [("offer", "refused"), ("download", "fetched"), ("swap", "activated")]
+    last = bay.decisions[-1]
+    assert (last.name, last.release, last.phase, last.by) == ("egt", 2, "parked", "fleet desk")
+    assert last.set_id == bay.answer().id and last.bundles == ("egt 2", "vib 1")
+    assert bay.loaded == [("egt 2", "vib 1")]
+    assert not list(bay.folder.glob("*.fetched")), "what was fetched is not kept twice"
+
+
+def test_the_whole_set_is_replaced_by_what_is_directed(bay: Bay) -> None:
+    bay.update(oil=1, vib=2)
+    assert bay.live() == {"oil": 1, "vib": 2}
+
+
+def test_only_what_is_new_here_is_judged(bay: Bay) -> None:
+    judged = []
+
+    def judge(bundle: VerifiedBundle) -> AdmissionResult:
+        judged.append(bundle.name)
+        return fit(bundle)
+
+    bay.judged = judge
+    bay.update(egt=2, vib=1)
+    assert judged == ["egt"]
 
 
 @pytest.mark.parametrize("step", ["download", "admission"])
 def test_a_gate_that_shuts_meanwhile_ends_the_attempt_and_the_offer_waits(
-    aboard: Aboard, shop: Shop, step: str
+    bay: Bay, step: str
 ) -> None:
-    target = shop.publish(2)
+    bay.direct(egt=2, vib=1)
 
     async def drive() -> None:
-        client = aboard.client()
+        client = bay.client()
 
         def shut(at: str) -> None:
             if at == step:
-                aboard.gate = SHUT
+                bay.gate = SHUT
                 client.on_gate(SHUT)
 
-        aboard.on_step = shut
-        client.offer(target)
-        await settle(client, lambda: "deferred" in [d for _, d in aboard.said()])
-        assert client.pending == (target,)
-        assert aboard.live_release() == 1
-        aboard.on_step = lambda step: None
-        aboard.gate = OPEN
+        bay.on_step = shut
+        client.offer(EGT_2)
+        await settle(client, lambda: "deferred" in [d for _, d in bay.said()])
+        assert client.pending == (EGT_2,)
+        assert bay.live()["egt"] == 1
+        bay.on_step = lambda step: None
+        bay.gate = OPEN
         client.on_gate(OPEN)
-        await settle(client, lambda: aboard.live_release() == 2)
+        await settle(client, lambda: bay.live()["egt"] == 2)
 
     asyncio.run(drive())
-    assert (step, "deferred") in aboard.said()
-    assert aboard.said()[-1] == ("swap", "activated")
+    assert (step, "deferred") in bay.said()
+    assert bay.said()[-1] == ("swap", "activated")
 
 
-def test_the_gate_is_asked_at_offer_download_activation_and_inside_the_swap(
-    aboard: Aboard, shop: Shop
-) -> None:
+def test_the_gate_is_asked_at_offer_download_activation_and_inside_the_swap(bay: Bay) -> None:
     """Shut it at the n-th time of asking: every n before the last leaves release 1 live."""
-    target = shop.publish(2)
+    bay.direct(egt=2, vib=1)
     outcomes = []
 
     async def drive(shut_at: int) -> bool:
-        aboard.decisions.clear()
+        bay.decisions.clear()
         asked = 0
 
         def ask() -> GateDecision:
@@ -100,15 +126,12 @@ def test_the_gate_is_asked_at_offer_download_activation_and_inside_the_swap(
             asked += 1
             return SHUT if asked >= shut_at else OPEN
 
-        client = UpdateClient(
-            slots=aboard.slots, fetch=aboard._fetch, admit=aboard._admit, load=aboard._load,
-            ask=ask, record=aboard.decisions.append, clock=aboard.clock,
-        )  # fmt: skip
-        client.offer(target)
+        client = bay.client(ask=ask)
+        client.offer(EGT_2)
         last = ("refused", "deferred", "activated")
-        await settle(client, lambda: any(d.decision in last for d in aboard.decisions))
-        outcomes.append(aboard.said()[-1])
-        return aboard.live_release() == 2
+        await settle(client, lambda: any(d.decision in last for d in bay.decisions))
+        outcomes.append(bay.said()[-1])
+        return bay.live()["egt"] == 2
 
     for shut_at in range(1, 7):
         if asyncio.run(drive(shut_at)):
@@ -120,88 +143,288 @@ def test_the_gate_is_asked_at_offer_download_activation_and_inside_the_swap(
 
 
 def test_a_loop_that_does_not_answer_in_the_swap_is_a_shut_gate(
-    aboard: Aboard, shop: Shop, monkeypatch: pytest.MonkeyPatch
+    bay: Bay, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("edge.update.updates.ASK_S_MAX", 0.05)
-    client_slots = aboard.slots
+    monkeypatch.setattr("edge.update.watch.ASK_S_MAX", 0.05)
 
     async def drive() -> bool:
-        bundle = aboard.fetch(shop.publish(2))
-        slot = client_slots.stage([bundle])  # type: ignore[list-item]
-        client = aboard.client()
+        slot = bay.slots.stage(bay.direct(egt=2).bundles)
         loop = asyncio.new_event_loop()  # never runs
         try:
             return await asyncio.to_thread(
-                client_slots.activate, slot, lambda: client._is_open(loop)
+                bay.slots.activate, slot, GateWatch(lambda: OPEN).asker(loop)
             )
         finally:
             loop.close()
 
     assert asyncio.run(drive()) is False
-    assert aboard.live_release() == 1
+    assert bay.live()["egt"] == 1
 
 
-def test_what_admission_refuses_is_not_activated(aboard: Aboard, shop: Shop) -> None:
-    aboard.admits = False
-    _offer_once(aboard, shop.publish(2))
-    assert aboard.said() == [("download", "fetched"), ("admission", "failed")]
-    assert aboard.decisions[-1].texts() == ["admission: operator Loop"]
-    assert aboard.live_release() == 1
-
-
-def test_a_bundle_that_says_another_release_than_its_signers_is_not_activated(
-    aboard: Aboard, shop: Shop
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({"ok": False, "reasons": ["operator Loop"]}, "admission: egt: operator Loop"),
+        ({"ok": False, "reasons": []}, "admission: egt: refused"),
+        ({"release": 7}, "'egt', 7"),
+        ({"sha256": "00" * 32}, "its signers say"),
+    ],
+)
+def test_what_admission_refuses_or_did_not_judge_is_not_activated(
+    bay: Bay, changes: dict[str, object], text: str
 ) -> None:
-    aboard.judged_release = 7
-    _offer_once(aboard, shop.publish(2))
-    assert aboard.said() == [("download", "fetched"), ("admission", "failed")]
-    assert "'egt', 7" in aboard.decisions[-1].texts()[0]
-    assert aboard.live_release() == 1
+    bay.judged = lambda bundle: msgspec.structs.replace(fit(bundle), **changes)
+    bay.update(egt=2, vib=1)
+    assert bay.said() == [("download", "fetched"), ("admission", "failed")]
+    assert text in bay.decisions[-1].texts()[0]
+    assert bay.live()["egt"] == 1
 
 
-def test_a_set_that_the_worker_cannot_load_is_muted_and_not_swapped_back(
-    aboard: Aboard, shop: Shop
+def test_a_set_that_the_worker_cannot_load_is_muted_and_goes_back_at_the_open_gate(
+    bay: Bay,
 ) -> None:
-    aboard.loads = False
-    _offer_once(aboard, shop.publish(2))
-    assert aboard.said()[-2:] == [("swap", "activated"), ("load", "muted")]
-    live = aboard.slots.live()
-    assert live is not None and live.muted == "the worker did not start"
-    assert aboard.live_release() == 2
-
-
-def test_what_is_live_already_is_said_to_be_unchanged(aboard: Aboard) -> None:
-    _offer_once(aboard, "egt/egt-1.0.0.tar.zst")
-    assert aboard.said() == [("download", "fetched"), ("activation", "unchanged")]
-
-
-def test_a_network_that_fails_is_tried_again_and_not_for_ever(
-    aboard: Aboard, shop: Shop, server: Server
-) -> None:
-    target = shop.publish(2)
-    server.lies["metadata/timestamp.json"] = 503
+    bay.against = ["the worker did not start"]
 
     async def drive() -> None:
-        client = aboard.client(retry_s=0.001)
-        client.offer(target)
-        await settle(client, lambda: len(aboard.decisions) == 3)
-        del server.lies["metadata/timestamp.json"]
-        await settle(client, lambda: aboard.live_release() == 2)
-        aboard.decisions.clear()
-        server.lies["metadata/timestamp.json"] = 503
-        client.offer("egt/egt-3.0.0.tar.zst")
+        client = bay.client()
+        bay.direct(egt=2, vib=1)
+        client.offer(EGT_2)
+        await settle(client, lambda: ("load", "muted") in bay.said())
+        bay.against = []
+        await settle(client, lambda: ("rollback", "rolled_back") in bay.said())
+
+    asyncio.run(drive())
+    assert bay.said()[1:5] == [
+        ("swap", "activated"), ("load", "muted"), ("rollback", "due"), ("rollback", "rolled_back"),
+    ]  # fmt: skip
+    assert bay.live()["egt"] == 1 and bay.slots.left() == (bay.answer().id,)
+
+
+def test_a_muted_set_waits_for_the_gate_to_go_back(bay: Bay) -> None:
+    bay.update(egt=2, vib=1)
+    failed = bay.answer().id
+
+    async def drive() -> None:
+        client = bay.client()
+        bay.gate = SHUT
+        client.go_back(BackDue(set_id=failed, code="probation", why="egt: out of range"))
+        with pytest.raises(TimeoutError):
+            await settle(client, lambda: bay.live()["egt"] == 1, 0.1)
+        assert bay.said()[-1] == ("rollback", "due") and bay.decisions[-1].is_pending
+        assert bay.decisions[-1].texts() == [
+            "probation: egt: out of range", "phase: phase is cruise",
+        ]  # fmt: skip
+        kept = client.memory
+        again = bay.client()  # a restart
+        again.resume(msgspec.msgpack.decode(msgspec.msgpack.encode(kept), type=UpdateMemory))
+        bay.gate = OPEN
+        again.on_gate(OPEN)
+        await settle(again, lambda: bay.live()["egt"] == 1)
+        assert again.memory.back is None
+
+    asyncio.run(drive())
+    assert bay.slots.left() == (failed,)
+    bay.update(egt=2, vib=1)
+    assert bay.decisions[-1].reasons[0].code == "set_left"
+    assert bay.live()["egt"] == 1
+    bay.update(egt=3, vib=1)
+    assert bay.live()["egt"] == 3
+
+
+def test_the_gate_is_asked_inside_the_swap_back_as_well(bay: Bay) -> None:
+    bay.update(egt=2, vib=1)
+    asked = 0
+
+    def ask() -> GateDecision:
+        nonlocal asked
+        asked += 1
+        return OPEN if asked < 3 else SHUT
+
+    async def drive() -> None:
+        client = bay.client(ask=ask)
+        client.go_back(BackDue(set_id=bay.answer().id, code="operator", why="vibration"))
+        await settle(client, lambda: asked >= 3)
+        assert client.memory.back is not None
+
+    asyncio.run(drive())
+    assert bay.live()["egt"] == 2
+
+
+def test_what_is_due_to_go_back_and_is_live_no_more_is_forgotten(bay: Bay) -> None:
+    async def drive() -> None:
+        client = bay.client()
+        client.go_back(BackDue(set_id="of another time", code="operator", why="x"))
+        await settle(client, lambda: client.memory.back is None)
+
+    asyncio.run(drive())
+    assert bay.live()["egt"] == 1
+
+
+def test_without_a_set_to_go_back_to_the_swap_back_fails_and_says_so(bay: Bay) -> None:
+    live = bay.slots.live()
+    assert live is not None
+
+    async def drive() -> None:
+        client = bay.client()
+        client.go_back(BackDue(set_id=live.id, code="operator", why="x", by="ops"))
+        await settle(client, lambda: client.memory.back is None)
+
+    asyncio.run(drive())
+    assert bay.said() == [("rollback", "due"), ("rollback", "failed")]
+    assert "no set to go back to" in bay.decisions[-1].texts()[1]
+    assert bay.decisions[-1].by == "ops"
+
+
+def test_a_new_set_over_one_on_probation_goes_by_way_of_the_last_good_one(bay: Bay) -> None:
+    bay.update(egt=2, vib=1)
+    overtaken = bay.answer().id
+    bay.decisions.clear()
+    bay.update(egt=3, vib=1)
+    assert bay.live()["egt"] == 3 and bay.good()["egt"] == 1
+    assert bay.said() == [
+        ("download", "fetched"), ("rollback", "rolled_back"), ("swap", "activated"),
+    ]  # fmt: skip
+    assert bay.decisions[1].set_id == overtaken and bay.decisions[1].reasons[0].code == "overtaken"
+    assert bay.loaded[-2:] == [("egt 1", "vib 1"), ("egt 3", "vib 1")]
+    assert bay.slots.left() == (), "it may come again"
+
+
+def test_a_damaged_live_set_gives_way_to_a_new_one(bay: Bay) -> None:
+    bay.update(egt=2, vib=1)
+    bay.slots.prove()
+    (bay.state / "slots/b/egt-2.0.0.tar.zst").write_bytes(b"rot")
+    bay.update(egt=3, vib=1)
+    assert bay.live()["egt"] == 3 and bay.good()["egt"] == 1
+
+
+def test_the_director_takes_a_set_back(bay: Bay) -> None:
+    bay.update(egt=2, vib=1)
+    bay.rollback_of = bay.answer().id
+    bay.decisions.clear()
+    bay.update(egt=1, vib=1)
+    assert bay.live() == {"egt": 1, "vib": 1}
+    assert bay.said() == [
+        ("download", "fetched"), ("rollback", "rolled_back"), ("activation", "unchanged"),
+    ]  # fmt: skip
+    assert bay.slots.left() == (bay.rollback_of,)
+
+
+def test_the_director_takes_a_set_back_for_another_than_the_last_good_one(bay: Bay) -> None:
+    bay.update(egt=2, vib=1)
+    bay.rollback_of = bay.answer().id
+    bay.update(egt=1, vib=2)
+    assert bay.live() == {"egt": 1, "vib": 2} and bay.good() == {"egt": 1, "vib": 1}
+
+
+def test_taking_back_a_set_that_is_not_live_changes_nothing(bay: Bay) -> None:
+    bay.rollback_of = "0123456789abcdef"
+    bay.update(egt=2, vib=1)
+    assert bay.live()["egt"] == 2 and bay.slots.left() == ()
+
+
+def test_a_set_waits_for_a_technician_where_the_profile_says_so(bay: Bay) -> None:
+    bay.must_accept = True
+    wanted = bay.direct(egt=2, vib=1).id
+
+    async def drive() -> None:
+        client = bay.client()
+        client.offer(EGT_2)
+        await settle(client, lambda: ("acceptance", "deferred") in bay.said())
+        assert client.memory.awaited is not None and client.memory.awaited.set_id == wanted
+        client.accept("fedcba9876543210", "J-17")
+        await settle(client, lambda: bay.fetches == 2)
+        assert bay.live()["egt"] == 1, "another set was accepted"
+        kept = client.memory
+        again = bay.client()  # a restart between the two
+        again.resume(msgspec.msgpack.decode(msgspec.msgpack.encode(kept), type=UpdateMemory))
+        again.accept(wanted, "J-17")
+        await settle(again, lambda: bay.live()["egt"] == 2)
+        assert again.memory == UpdateMemory(accepted={"fedcba9876543210": "J-17"})
+
+    asyncio.run(drive())
+    accepted = next(d for d in bay.decisions if d.decision == "accepted" and d.set_id == wanted)
+    assert (accepted.by, accepted.bundles) == ("J-17", ("egt 2", "vib 1"))
+    assert bay.said().count(("acceptance", "deferred")) == 1, "told once"
+
+
+def test_what_is_live_already_is_said_to_be_unchanged(bay: Bay) -> None:
+    offered(bay, VIB_1)
+    assert bay.said() == [("download", "fetched"), ("activation", "unchanged")]
+
+
+def test_an_offer_of_what_has_gone_live_meanwhile_is_no_offer_any_more(bay: Bay) -> None:
+    bay.direct(egt=2, vib=2)
+
+    async def drive() -> None:
+        client = bay.client()
+        bay.gate = SHUT
+        client.offer(EGT_2)
+        client.offer(target("vib", 2))
+        bay.gate = OPEN
+        client.on_gate(OPEN)
+        await settle(client, lambda: bay.live()["egt"] == 2)
+        assert client.pending == () and bay.fetches == 1
+        bay.gate = SHUT
+        decision = client.offer(EGT_2)
+        assert decision is not None and decision.decision == "unchanged"
+        assert client.pending == ()
+
+    asyncio.run(drive())
+
+
+def test_a_mistyped_offer_does_not_displace_a_good_one_for_ever(bay: Bay) -> None:
+    bay.direct(egt=2, vib=1)
+
+    async def drive() -> None:
+        client = bay.client()
+        bay.gate = SHUT
+        client.offer(EGT_2)
+        client.offer("egt/egt-2-typo.tar.zst")
+        bay.gate = OPEN
+        client.on_gate(OPEN)
+        await settle(client, lambda: bay.live()["egt"] == 2)
+
+    asyncio.run(drive())
+    assert bay.said()[1:] == [
+        ("download", "failed"), ("download", "fetched"), ("swap", "activated"),
+    ]  # fmt: skip
+    assert bay.decisions[1].reasons[0].code == "not_directed"
+    assert bay.decisions[-1].origin == "director"
+
+
+def test_a_release_that_is_live_with_other_bytes_is_not_taken(bay: Bay) -> None:
+    bay.direct(egt=1, vib=2)
+    forged = msgspec.structs.replace(bay.directed[0], sha256="00" * 32)
+    bay.directed = (forged, bay.directed[1])
+    offered(bay, target("vib", 2))
+    assert bay.decisions[-1].reasons[0].code == "release_same"
+
+
+def test_a_network_that_fails_is_tried_again_and_not_for_ever(bay: Bay) -> None:
+    bay.failure = FetchFailure(kind="unreachable", code="http", text="503")
+    bay.direct(egt=2, vib=1)
+
+    async def drive() -> None:
+        client = bay.client(retry_s=0.001)
+        client.offer(EGT_2)
+        await settle(client, lambda: len(bay.decisions) == 3)
+        bay.failure = None
+        await settle(client, lambda: bay.live()["egt"] == 2)
+        bay.decisions.clear()
+        bay.failure = FetchFailure(kind="rejected", code="signature", text="x", may_pass=True)
+        client.offer(target("egt", 3))
         await settle(client, lambda: not client.pending)
 
     asyncio.run(drive())
-    assert aboard.said() == [("download", "failed")] * 8
-    assert [d.is_pending for d in aboard.decisions] == [True] * 7 + [False]
+    assert bay.said() == [("download", "failed")] * 8
+    assert [d.is_pending for d in bay.decisions] == [True] * 7 + [False]
 
 
-def test_offers_are_bounded_and_a_later_one_of_a_name_replaces_the_earlier(aboard: Aboard) -> None:
+def test_offers_are_bounded_and_a_later_one_of_a_name_replaces_the_earlier(bay: Bay) -> None:
     async def drive() -> None:
-        aboard.gate = SHUT
-        aboard.clock = clock = ManualClock()
-        client = aboard.client()
+        bay.gate = SHUT
+        bay.clock = clock = ManualClock()
+        client = bay.client()
         for n in range(PENDING_MAX):
             client.offer(f"model{n}/m-1.tar.zst")
         clock.advance_s(60)
@@ -214,23 +437,48 @@ def test_offers_are_bounded_and_a_later_one_of_a_name_replaces_the_earlier(aboar
     asyncio.run(drive())
 
 
-def test_the_same_refusal_of_the_same_offer_is_not_told_again_and_again(aboard: Aboard) -> None:
+def test_offers_outlive_a_restart_with_who_brought_them(bay: Bay) -> None:
     async def drive() -> None:
-        aboard.gate = SHUT
-        client = aboard.client()
+        bay.gate = SHUT
+        client = bay.client()
+        client.offer(EGT_2, "media", "stick 4")
+        assert client.memory.offers == (KeptOffer(EGT_2, "media", "stick 4"),)
+        again = bay.client()
+        again.resume(client.memory)
+        assert again.memory.offers == (KeptOffer(EGT_2, "restart", "stick 4"),)
+
+    asyncio.run(drive())
+
+
+def test_a_calibration_is_offered_under_its_own_path(bay: Bay) -> None:
+    async def drive() -> None:
+        bay.gate = SHUT
+        client = bay.client()
+        decision = client.offer("cal/T-1/egt/egt-2.tar.zst")
+        assert decision is not None and (decision.decision, decision.name) == ("refused", "egt")
+        client.offer("egt/egt-3.tar.zst")
+        assert client.pending == ("egt/egt-3.tar.zst",), "one offer a name, wherever it lies"
+
+    asyncio.run(drive())
+
+
+def test_the_same_refusal_of_the_same_offer_is_not_told_again_and_again(bay: Bay) -> None:
+    async def drive() -> None:
+        bay.gate = SHUT
+        client = bay.client()
         for n in range(1000):
             client.offer("egt/egt-2.tar.zst")
             client.offer(f"../{n}")
 
     asyncio.run(drive())
-    assert [d.reasons[0].code for d in aboard.decisions] == ["phase", "target_path"]
+    assert [d.reasons[0].code for d in bay.decisions] == ["phase", "target_path"]
 
 
-def test_a_flood_of_notices_costs_a_few_records_and_says_how_many_it_was(aboard: Aboard) -> None:
+def test_a_flood_of_notices_costs_a_few_records_and_says_how_many_it_was(bay: Bay) -> None:
     async def drive() -> None:
-        aboard.gate = SHUT
-        aboard.clock = clock = ManualClock()
-        client = aboard.client()
+        bay.gate = SHUT
+        bay.clock = clock = ManualClock()
+        client = bay.client()
         for n in range(6000):  # ten minutes of ten a second
             clock.advance_s(0.1)
             client.offer(f"egt/v{n}.tar.zst")
@@ -239,131 +487,122 @@ def test_a_flood_of_notices_costs_a_few_records_and_says_how_many_it_was(aboard:
         assert len(client.pending) <= PENDING_MAX
 
     asyncio.run(drive())
-    assert 10 <= len(aboard.decisions) <= 66
-    codes = [d.reasons[0].code for d in aboard.decisions]
+    assert 10 <= len(bay.decisions) <= 66
+    codes = [d.reasons[0].code for d in bay.decisions]
     assert codes.count("too_many") == 9
-    assert sum(int(d.reasons[0].text.split()[0]) for d in aboard.decisions
+    assert sum(int(d.reasons[0].text.split()[0]) for d in bay.decisions
                if d.reasons[0].code == "too_many") > 4000  # fmt: skip
 
 
-def test_notices_of_a_name_do_not_start_its_attempts_over(aboard: Aboard, server: Server) -> None:
-    server.lies["metadata/timestamp.json"] = 503
+def test_notices_of_a_name_do_not_start_its_attempts_over(bay: Bay) -> None:
+    bay.failure = FetchFailure(kind="unreachable", code="http", text="503")
 
     async def drive() -> None:
-        client = aboard.client()  # 60 s between attempts
+        client = bay.client()  # 60 s between attempts
         client.offer("egt/v0.tar.zst")
         task = asyncio.create_task(client.run())
         for n in range(50):
             client.offer(f"egt/v{n % 5}.tar.zst")
-            await asyncio.sleep(0.02)
+            await asyncio.sleep(0.002)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
 
     asyncio.run(drive())
-    assert aboard.said().count(("download", "failed")) == 1
+    assert bay.said().count(("download", "failed")) == 1
 
 
-def test_a_refused_name_that_is_offered_over_and_over_is_fetched_at_a_pace(
-    aboard: Aboard, server: Server
-) -> None:
-    """With the gate open, names that the repository does not have."""
+def test_a_refused_name_that_is_offered_over_and_over_is_fetched_at_a_pace(bay: Bay) -> None:
+    """With the gate open, names that the director does not have."""
 
     async def drive() -> None:
-        client = aboard.client()
+        client = bay.client()
         task = asyncio.create_task(client.run())
         for n in range(100):
             client.offer(f"name{n}/v1.tar.zst")
-            await asyncio.sleep(0.02)
+            await asyncio.sleep(0.002)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
 
     asyncio.run(drive())
-    assert 1 <= len(aboard.said()) <= 8 + 1
-
-
-def test_fetching_does_not_hold_up_the_loop(aboard: Aboard, shop: Shop, server: Server) -> None:
-    target = shop.publish(2)
-    server.drips, server.drip_s, aboard.deadline_s = "targets/", 0.01, 0.5
-
-    async def drive() -> float:
-        client = aboard.client()
-        client.offer(target)
-        task = asyncio.create_task(client.run())
-        loop = asyncio.get_running_loop()
-        worst = 0.0
-        while not aboard.decisions:
-            start = loop.time()
-            await asyncio.sleep(0.01)
-            worst = max(worst, loop.time() - start - 0.01)
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-        return worst
-
-    assert asyncio.run(drive()) < 0.2  # a blocked loop would show the whole deadline
+    assert 1 <= len(bay.said()) <= 8 + 1
 
 
 def test_a_full_disk_while_staging_leaves_the_live_set_and_is_tried_again(
-    aboard: Aboard, shop: Shop, monkeypatch: pytest.MonkeyPatch
+    bay: Bay, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    target = shop.publish(2)
-    monkeypatch.setattr(aboard.slots, "_fill", _full)
-    _offer_once(aboard, target)
-    assert aboard.said()[-1] == ("activation", "failed")
-    assert aboard.decisions[-1].is_pending
-    assert aboard.live_release() == 1
+    monkeypatch.setattr(bay.slots, "_fill", _full)
+    bay.direct(egt=2, vib=1)
+
+    async def drive() -> None:
+        client = bay.client()
+        client.offer(EGT_2)
+        await settle(client, lambda: bay.said()[-1:] == [("activation", "failed")])
+        assert client.pending == (EGT_2,)
+
+    asyncio.run(drive())
+    assert bay.decisions[-1].is_pending
+    assert bay.live()["egt"] == 1
 
 
 def _full(*_: object) -> None:
     raise OSError(28, "No space left on device")
 
 
-def _offer_once(aboard: Aboard, target: str) -> None:
-    async def drive() -> None:
-        client = aboard.client()
-        client.offer(target)
-        final = {"failed", "muted", "unchanged", "activated"}
-        if not aboard.loads:
-            final.remove("activated")
-        await settle(client, lambda: any(d.decision in final for d in aboard.decisions))
-
-    asyncio.run(drive())
-
-
-def test_an_answer_that_fails_to_come_is_not_an_update(aboard: Aboard) -> None:
-    async def broken(target: str, releases: object) -> FetchAnswer:
+def test_an_answer_that_fails_to_come_is_not_an_update(bay: Bay) -> None:
+    async def broken(target: str, view: object) -> None:
         raise OSError(11, "Resource temporarily unavailable")
 
     async def drive() -> None:
-        client = UpdateClient(
-            slots=aboard.slots, fetch=broken, admit=aboard._admit, load=aboard._load,
-            ask=lambda: OPEN, record=aboard.decisions.append, clock=aboard.clock,
-        )  # fmt: skip
-        client.offer("egt/egt-2.0.0.tar.zst")
-        await settle(client, lambda: bool(aboard.decisions))
+        client = bay.client(fetch=broken)
+        client.offer(EGT_2)
+        await settle(client, lambda: bool(bay.decisions))
 
     asyncio.run(drive())
-    assert aboard.said() == [("activation", "failed")]
+    assert bay.said() == [("activation", "failed")]
 
 
+@pytest.mark.parametrize("which", ["activate", "rollback"])
 def test_a_swap_that_has_begun_is_recorded_even_when_the_recorder_stops(
-    aboard: Aboard, shop: Shop
+    bay: Bay, which: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    target = shop.publish(2)
+    if which == "rollback":
+        bay.update(egt=2, vib=1)
+    live = bay.answer().id
+    bay.direct(egt=2, vib=1)
 
     async def drive() -> None:
-        client = aboard.client()
-        client.offer(target)
+        client = bay.client()
+        if which == "rollback":
+            client.go_back(BackDue(set_id=live, code="operator", why="x"))
+        else:
+            client.offer(EGT_2)
         task = asyncio.create_task(client.run())
-        activate = aboard.slots.activate
+        real: Callable[..., bool] = getattr(bay.slots, which)
 
-        def stopping(*arguments: object) -> bool:
+        def stopping(*arguments: object, **named: object) -> bool:
             loop.call_soon_threadsafe(task.cancel)
-            return activate(*arguments)  # type: ignore[arg-type]
+            return real(*arguments, **named)
 
         loop = asyncio.get_running_loop()
-        aboard.slots.activate = stopping  # type: ignore[method-assign, assignment]
+        monkeypatch.setattr(bay.slots, which, stopping)
         await asyncio.gather(task, return_exceptions=True)
 
     asyncio.run(drive())
-    assert aboard.live_release() == 2
-    assert aboard.said()[-1] == ("swap", "activated")
+    done = {"activate": (2, ("swap", "activated")), "rollback": (1, ("rollback", "rolled_back"))}
+    assert (bay.live()["egt"], bay.said()[-1]) == done[which]
+
+
+def test_what_an_earlier_version_kept_is_understood_and_nonsense_is_nothing() -> None:
+    old = msgspec.msgpack.encode([EGT_2])
+    assert recall(old).offers == (KeptOffer(EGT_2, "restart"),)
+    assert recall(None) == recall(b"\xc1") == UpdateMemory()
+
+
+def test_what_is_kept_is_bounded(bay: Bay) -> None:
+    async def drive() -> UpdateMemory:
+        client: UpdateClient = bay.client()
+        for n in range(100):
+            client.accept(f"{n:016x}", "J-17")
+        return client.memory
+
+    assert len(asyncio.run(drive()).accepted) == 8

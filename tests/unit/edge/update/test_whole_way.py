@@ -8,8 +8,9 @@ from pathlib import Path
 from edge.models.admission import AdmissionResult, admit
 from edge.update.child import FetchChild
 from edge.update.client import provision
+from edge.update.decisions import UpdateDecision
 from edge.update.slots import BundleSet, Slots
-from edge.update.updates import UpdateClient, UpdateDecision
+from edge.update.updates import UpdateClient
 from edge.update.verified import VerifiedBundle
 from shared.clock import SystemClock
 from shared.profile import ModelBounds
