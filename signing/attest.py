@@ -14,15 +14,26 @@ import hashlib
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from securesystemslib.dsse import Envelope
 from securesystemslib.signer import Signer
 
 from shared.bundle import BundleFiles, attach, filename, unpack
+from shared.calibration import against
 from shared.errors import Rejected, Unreachable
 from shared.profile import ModelBounds
-from signing.verify.attested import encode_envelope, parse_envelope
+from signing.verify.attested import (
+    Provenance,
+    attestors_of,
+    encode_envelope,
+    parse_envelope,
+    read_attestation,
+)
 from signing.verify.statement import PAYLOAD_TYPE, Claims, claims_of, statement_of
+
+if TYPE_CHECKING:
+    from tuf.api.metadata import Root
 
 GIT_DEADLINE_S = 30.0
 
@@ -78,3 +89,20 @@ def _git(folder: Path, *arguments: str) -> str:
         raise Rejected(f"no git work tree: {done.stderr.strip()[:200]}", str(folder),
                        "give --source-commit")  # fmt: skip
     return done.stdout
+
+
+def fit_to_publish(data: bytes, root: Root, parent: bytes = b"") -> Provenance:
+    """How a bundle that is to be published was built, by the word of the attestors of `root`.
+
+    parent: the published bundle file whose numbers a calibration changes. Rejected when the
+    attestors do not vouch for it, or when more than numbers within the parent's bounds differ.
+    """
+    bounds = ModelBounds()
+    files = unpack(data, bounds)
+    of = unpack(parent, bounds, "parent") if parent else None
+    found = read_attestation(files, attestors_of(root), of.sha256 if of else "")
+    reasons = against(files, of) if of else []
+    if reasons:
+        raise Rejected("; ".join(reasons[:4]), files.filename,
+                       "no calibration can be that: a release of its own, signed offline, can")  # fmt: skip
+    return found
