@@ -221,31 +221,41 @@ def test_metadata_over_its_length_is_refused(place: Place, source: Source) -> No
         session(source).download_bytes("image/metadata/timestamp.json", 200_000)
 
 
+@pytest.fixture(params=["http", "https", "nats"])
+def peer(request: pytest.FixtureRequest, repo: Path) -> Iterator[Place]:
+    """A place that can make one wait."""
+    one = make(request.param, repo, request)
+    yield one
+    one.close()
+
+
 @pytest.mark.parametrize("how", ["drip", "silence"])
 def test_a_peer_that_drips_or_says_nothing_is_left_at_the_deadline_of_the_step(
-    place: Place, source: Source, how: Behaviour
+    peer: Place, how: Behaviour
 ) -> None:
-    if isinstance(place, MediaPlace) and how == "drip":
-        pytest.skip("a folder does not drip")
-    place.put("image/metadata/timestamp.json", b"x" * 1000)
-    place.behave(how)
-    begun_s = time.monotonic()
-    with pytest.raises(DownloadError) as failed:
-        session(source, step_s=STEP_S).download_bytes("image/metadata/timestamp.json", 2000)
-    assert time.monotonic() - begun_s < STEP_S + SLACK_S
-    if not isinstance(place, MediaPlace):
-        assert isinstance(failed.value, SlowRetrievalError)
-
-
-def test_after_a_step_was_cut_the_next_one_begins_anew(place: Place, source: Source) -> None:
-    place.put("image/metadata/timestamp.json", b"x" * 1000)
+    peer.put("image/metadata/timestamp.json", b"x" * 1000)
+    peer.behave(how)
+    source = peer.open()
     fetcher = session(source, step_s=STEP_S)
-    if not isinstance(place, MediaPlace):
-        place.behave("silence")
-        with pytest.raises(SlowRetrievalError):
-            fetcher.download_bytes("image/metadata/timestamp.json", 2000)
-        place.behave("honest")
+    begun_s = time.monotonic()
+    with pytest.raises(SlowRetrievalError):
+        fetcher.download_bytes("image/metadata/timestamp.json", 2000)
+    assert time.monotonic() - begun_s < STEP_S + SLACK_S
+    peer.behave("honest")  # and the next step begins anew
     assert fetcher.download_bytes("image/metadata/timestamp.json", 2000) == b"x" * 1000
+    source.close()
+
+
+def test_a_fifo_or_a_device_on_a_stick_blocks_nobody(repo: Path) -> None:
+    place = MediaPlace(repo)
+    for how in ("silence", "endless"):
+        place.put(f"image/metadata/{how}.json", b"x")
+        place.behave(how)
+        begun_s = time.monotonic()
+        with pytest.raises(DownloadError):
+            session(place.open()).download_bytes(f"image/metadata/{how}.json", 2000)
+        assert time.monotonic() - begun_s < SLACK_S
+        (repo / f"image/metadata/{how}.json").unlink()
 
 
 def test_the_deadline_of_the_session_covers_all_its_steps(place: Place, source: Source) -> None:

@@ -19,6 +19,7 @@ import time
 from collections.abc import Coroutine, Iterator
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import unquote
 
 import msgspec
 from cryptography import x509
@@ -136,7 +137,7 @@ class HttpPlace(Place):
 
     def _answer(self, sock: socket.socket, path: str, offset: int) -> bool:
         """Whether the connection goes on."""
-        data, how = self._file(path), self.how
+        data, how = self._file(unquote(path)), self.how
         if how == "silence":
             self._stopped.wait(20)
         elif how == "garbage":
