@@ -8,7 +8,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from securesystemslib.signer import CryptoSigner, Signer
 
 from signing.attest import attest
-from signing.verify.attested import AttestationPolicy, Attestors
+from signing.verify.attested import Attestors
+from signing.verify.declared import AttestationPolicy
 from signing.verify.statement import Claims
 from tests.fakes.bundles import packed
 
