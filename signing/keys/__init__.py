@@ -2,5 +2,6 @@
 
 from signing.keys.folder import KeyFolder
 from signing.keys.passphrase import read_passphrase
+from signing.keys.pin import Pin, pin_of
 
-__all__ = ["KeyFolder", "read_passphrase"]
+__all__ = ["KeyFolder", "Pin", "pin_of", "read_passphrase"]

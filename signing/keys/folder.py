@@ -12,8 +12,8 @@ from pathlib import Path
 
 from securesystemslib.signer import Key, Signer
 
-from shared.errors import Corrupt, Rejected
-from signing.keys import keyfile, public, token, tpm
+from shared.errors import ConfigError, Corrupt, Rejected
+from signing.keys import keyfile, public, tpm
 from signing.keys.device import TokenKey, read_device, write_device
 from signing.keys.pin import Pin, no_pin
 from signing.verify.composite import register
@@ -41,17 +41,13 @@ class KeyFolder:
         """
         self._need_free(name)
         store, _, place = kind.partition(":")
+        signer: Signer
         if kind in keyfile.KINDS:
             signer, private = keyfile.make_key(kind)
             public.reserve(self.folder, name, kind, signer.public_key)
             keyfile.write_key(self.path(name), private, self._passphrase)
         elif store == "pkcs11":
-            signer, at = token.make(token.parse(kind, name), self._pin)
-            try:
-                self._keep(name, at, signer.public_key)
-            except BaseException:
-                token.remove(at, self._pin)
-                raise
+            signer = self._in_token(name, kind)
         elif store == "tpm":
             signer, in_tpm = tpm.make(place or tpm.DEVICE, self._pin, name)
             public.reserve(self.folder, name, store, signer.public_key)
@@ -65,6 +61,9 @@ class KeyFolder:
         self._need_free(name)
         if not kind.startswith("pkcs11:"):
             raise Rejected(f"cannot take over a key of kind {kind}", remedy="pkcs11:…")
+        _need_pkcs11(kind)
+        from signing.keys import token
+
         signer, at = token.adopt(token.parse(kind, name), self._pin)
         self._keep(name, at, signer.public_key)
         return signer
@@ -82,13 +81,16 @@ class KeyFolder:
                 raise Corrupt("the private key is not of its public file", str(path), "see both")
             return signer
         at = read_device(path)
-        device: token.TokenSigner | tpm.TpmSigner
         if isinstance(at, TokenKey):
-            device = token.TokenSigner(at, self.public(name), self._pin)
-        else:
-            device = tpm.TpmSigner(at, self.public(name), self._pin, name)
-        device.check()
-        return device
+            _need_pkcs11(str(path))
+            from signing.keys.token import TokenSigner
+
+            in_token = TokenSigner(at, self.public(name), self._pin)
+            in_token.check()
+            return in_token
+        in_tpm = tpm.TpmSigner(at, self.public(name), self._pin, name)
+        in_tpm.check()
+        return in_tpm
 
     def public(self, name: str) -> Key:
         """The public half, which needs no passphrase, PIN or device."""
@@ -106,6 +108,28 @@ class KeyFolder:
             if (there := self.folder / f"{name}.{end}").exists():
                 raise public.taken(there)
 
+    def _in_token(self, name: str, kind: str) -> Signer:
+        _need_pkcs11(kind)
+        from signing.keys import token
+
+        signer, at = token.make(token.parse(kind, name), self._pin)
+        try:
+            self._keep(name, at, signer.public_key)
+        except BaseException:
+            signer.take_back()
+            raise
+        return signer
+
     def _keep(self, name: str, at: TokenKey, key: Key) -> None:
         public.reserve(self.folder, name, "pkcs11", key)
         write_device(self.folder / f"{name}.toml", at)
+
+
+def _need_pkcs11(where: str) -> None:
+    """Not everybody has the library: before signing.keys.token is imported."""
+    try:
+        import pkcs11  # noqa: F401
+    except ImportError as error:
+        raise ConfigError(
+            f"no PKCS#11 library: {error}", where, "install the extra `signing-hsm`"
+        ) from None

@@ -15,7 +15,14 @@ from contextlib import contextmanager
 from typing import Any, Final
 from urllib.parse import unquote
 
+import pkcs11
 from cryptography.hazmat.primitives.serialization import load_der_public_key
+from pkcs11 import TokenFlag, exceptions
+from pkcs11.util.ec import (
+    encode_ec_public_key,
+    encode_ecdsa_signature,
+    encode_named_curve_parameters,
+)
 from securesystemslib.signer import Key, SecretsHandler, Signature, Signer, SSlibKey
 
 from shared.errors import ConfigError, Rejected, Unreachable
@@ -52,30 +59,33 @@ class TokenSigner(Signer):
             private_of(session, self.place)
 
     def sign(self, payload: bytes) -> Signature:
-        import pkcs11
-        import pkcs11.util.ec
 
         digest = HASHES[self._public.scheme](payload).digest()
         with self._session() as session:
             raw = private_of(session, self.place).sign(digest, mechanism=pkcs11.Mechanism.ECDSA)
-        der = pkcs11.util.ec.encode_ecdsa_signature(raw)
+        der = encode_ecdsa_signature(raw)
         signature = Signature(self._public.keyid, der.hex())
         return checked(self._public, signature, payload, where(self.place))
 
+    def take_back(self) -> None:
+        """Remove a key that was made a moment ago and that nobody was told of."""
+        with self._session(write=True) as session:
+            id_ = {pkcs11.Attribute.ID: bytes.fromhex(self.place.id)}
+            for found in list(session.get_objects(id_)):
+                found.destroy()
+
     @contextmanager
-    def _session(self) -> Iterator[Any]:
+    def _session(self, *, write: bool = False) -> Iterator[Any]:
         if self._pin is None:
             self._pin = self._ask(f"the token {self.place.token}")
         pin, self._pin = self._pin, None
-        with opened(self.place, pin) as session:
+        with opened(self.place, pin, write=write) as session:
             self._pin = pin
             yield session
 
 
 def make(place: TokenKey, pin: Pin) -> tuple[TokenSigner, TokenKey]:
     """A new key pair in the token; Rejected when an object of that label is there."""
-    import pkcs11
-    from pkcs11.util.ec import encode_named_curve_parameters
 
     kind = pkcs11.Attribute
     given = pin(f"the token {place.token}")
@@ -104,22 +114,12 @@ def make(place: TokenKey, pin: Pin) -> tuple[TokenSigner, TokenKey]:
 
 def adopt(place: TokenKey, pin: Pin) -> tuple[TokenSigner, TokenKey]:
     """The key that somebody made in the token with its vendor's tool."""
-    import pkcs11
 
     given = pin(f"the token {place.token}")
     with opened(place, given) as session:
         if private_of(session, place)[pkcs11.Attribute.EXTRACTABLE]:
             raise Rejected("this key can be taken out of the token", where(place), "make another")
         return TokenSigner(place, public_of(session, place), lambda _: given), place
-
-
-def remove(place: TokenKey, pin: Pin) -> None:
-    """Take back a key that was made a moment ago and has no file."""
-    import pkcs11
-
-    with opened(place, pin(f"the token {place.token}"), write=True) as session:
-        for object_ in list(session.get_objects({pkcs11.Attribute.ID: bytes.fromhex(place.id)})):
-            object_.destroy()
 
 
 def parse(uri: str, name: str) -> TokenKey:
@@ -144,20 +144,14 @@ def parse(uri: str, name: str) -> TokenKey:
 @contextmanager
 def opened(place: TokenKey, pin: str, *, write: bool = False) -> Iterator[Any]:
     """A session of the token, logged in; every failure is typed."""
-    try:
-        import pkcs11
-        from pkcs11 import exceptions
-    except ImportError as error:
-        raise ConfigError(
-            f"no PKCS#11 library: {error}", where(place), "install the extra `signing-hsm`"
-        ) from None
+
     token = _token(place)
     try:
         session = token.open(user_pin=pin, rw=write)
     except (exceptions.PinIncorrect, exceptions.PinLenRange, exceptions.PinInvalid):
         raise wrong_pin(_token(place).flags, where(place)) from None
     except exceptions.PinLocked:
-        raise wrong_pin(pkcs11.TokenFlag.USER_PIN_LOCKED, where(place)) from None
+        raise wrong_pin(TokenFlag.USER_PIN_LOCKED, where(place)) from None
     except exceptions.UserPinNotInitialized:
         raise Rejected("the token has no user PIN yet", where(place), "set one") from None
     except exceptions.PKCS11Error as error:
@@ -171,7 +165,6 @@ def opened(place: TokenKey, pin: str, *, write: bool = False) -> Iterator[Any]:
 
 def wrong_pin(flags: Any, place: str) -> Rejected:
     """What a refused PIN means, by what the token says of its tries."""
-    from pkcs11 import TokenFlag
 
     if flags & TokenFlag.USER_PIN_LOCKED:
         return Rejected(
@@ -187,8 +180,6 @@ def wrong_pin(flags: Any, place: str) -> Rejected:
 
 def public_of(session: Any, place: TokenKey) -> SSlibKey:
     """The public half as the token has it."""
-    import pkcs11
-    from pkcs11.util.ec import encode_ec_public_key
 
     found = _object(session, place, pkcs11.ObjectClass.PUBLIC_KEY)
     try:
@@ -201,7 +192,6 @@ def public_of(session: Any, place: TokenKey) -> SSlibKey:
 
 
 def private_of(session: Any, place: TokenKey) -> Any:
-    import pkcs11
 
     return _object(session, place, pkcs11.ObjectClass.PRIVATE_KEY)
 
@@ -211,8 +201,6 @@ def where(place: TokenKey) -> str:
 
 
 def _object(session: Any, place: TokenKey, class_: Any) -> Any:
-    import pkcs11
-    from pkcs11 import exceptions
 
     wanted = {"label": place.object} | ({"id": bytes.fromhex(place.id)} if place.id else {})
     try:
@@ -227,15 +215,11 @@ def _object(session: Any, place: TokenKey, class_: Any) -> Any:
 
 
 def _token(place: TokenKey) -> Any:
-    import pkcs11
-    from pkcs11 import exceptions
 
     if not os.path.isfile(place.module):  # noqa: PTH113 - a text from a file, not yet a path
         raise ConfigError("no such PKCS#11 module", place.module, "install the token's driver")
     try:
-        tokens = list(
-            pkcs11.lib(place.module).get_tokens(token_flags=pkcs11.TokenFlag.TOKEN_INITIALIZED)
-        )
+        tokens = list(pkcs11.lib(place.module).get_tokens(token_flags=TokenFlag.TOKEN_INITIALIZED))
     except exceptions.PKCS11Error as error:
         raise ConfigError(f"not a PKCS#11 module: {error}", place.module, "check it") from None
     found = [t for t in tokens if t.label == place.token

@@ -90,11 +90,7 @@ def sign(place: TpmKey, pin: str, payload: bytes) -> bytes:
             scheme = t.TPMT_SIG_SCHEME(scheme=t.TPM2_ALG.NULL)
             ticket = t.TPMT_TK_HASHCHECK(tag=t.TPM2_ST.HASHCHECK, hierarchy=t.TPM2_RH.NULL)
             digest = hashlib.sha256(payload).digest()
-            try:
-                made = device.sign(handle, digest, scheme, ticket, session1=session)
-            except t.TSS2_Exception as error:
-                raise _refused(device, error, place) or error from None
-            return bytes(made)
+            return bytes(device.sign(handle, digest, scheme, ticket, session1=session))
 
 
 def pin_for(pin: Pin, name: str) -> str:
@@ -108,6 +104,7 @@ def pin_for(pin: Pin, name: str) -> str:
 
 @contextmanager
 def _loaded(device: Any, parent: Any, place: TpmKey) -> Iterator[Any]:
+    """The object, to be used in here; what the TPM refuses of it is typed."""
     import tpm2_pytss as t
 
     try:
@@ -117,29 +114,27 @@ def _loaded(device: Any, parent: Any, place: TpmKey) -> Iterator[Any]:
         raise Corrupt(f"no TPM object: {error}", place.tcti, "fetch the file again") from None
     try:
         handle = device.load(parent, private, public)
+        try:
+            yield handle
+        finally:
+            device.flush_context(handle)
     except t.TSS2_Exception as error:
-        if _code(error) == RC_INTEGRITY:
-            raise Rejected(
-                "the key is of another TPM, or this one was cleared", place.tcti,
-                "use the machine it was made on, or revoke the key",
-            ) from None  # fmt: skip
-        raise
-    try:
-        yield handle
-    finally:
-        device.flush_context(handle)
+        raise _refused(device, error, place) or error from None
 
 
 def _refused(device: Any, error: Any, place: TpmKey) -> Rejected | None:
-    if _code(error) == RC_AUTH_FAIL:
-        left = tries_left(device)
-        return Rejected(f"wrong PIN; {left} tries are left", place.tcti, "be sure before the next")
-    if _code(error) == RC_LOCKOUT:
-        return Rejected(
-            "the TPM is locked after wrong PINs", place.tcti,
-            "wait (it forgets one after another), or clear it with the lockout password",
-        )  # fmt: skip
-    return None
+    code = _code(error)
+    if code == RC_AUTH_FAIL:
+        what, remedy = f"wrong PIN; tries left: {tries_left(device)}", "be sure before the next"
+    elif code == RC_LOCKOUT:
+        what = "the TPM is locked after wrong PINs"
+        remedy = "wait (it forgets one after another), or clear it with the lockout password"
+    elif code == RC_INTEGRITY:
+        what = "the key is of another TPM, or this one was cleared"
+        remedy = "use the machine it was made on, or revoke the key"
+    else:
+        return None
+    return Rejected(what, place.tcti, remedy)
 
 
 def tries_left(device: Any) -> int:
