@@ -18,7 +18,7 @@ from shared.errors import Rejected
 from signing.chain import TOP, Chain, children
 from signing.image import ImageRepository
 from signing.keyring import Keyring, keyring, name_of
-from signing.repository import Change, Keys, Repository, delegations
+from signing.repository import Change, Keys, Repository, delegations, drop_keys
 from signing.verify import (
     DIRECTOR_POLICY,
     ROLLBACK_FIELD,
@@ -104,6 +104,15 @@ class DirectorRepository(Repository):
                 )
             paths = [f"{tail}/*/*", f"{tail}/cal/{tail}/*/*"]
             self.put(change, targets, DelegatedRole(role, [key.keyid], 1, True, paths), [key])
+
+    def dismiss(self, change: Change, role: str) -> None:
+        """End a tail's role; what its aircraft runs it goes on running."""
+        targets = change.targets()
+        found = delegations(targets)
+        if not found.roles or role not in found.roles:
+            raise Rejected(f"no role {role!r}", str(self.folder), "tailtwin-sign inspect")
+        del found.roles[role]
+        drop_keys(targets)
 
     @staticmethod
     def _common_key(targets: Targets, ring: Keyring) -> Key | None:

@@ -128,13 +128,13 @@ class ImageRepository(Repository):
             folder = f"cal/{bundle.tail}/" if role == CALIBRATION else ""
             path = check_target_path(f"{folder}{bundle.name}/{bundle.file.name}")
             target = self._entry(bundle, path)
+            if role not in (TOP, CALIBRATION):
+                self._lies_within(change, bundle, path, role)
             self._release_grows(change, bundle, path)
             if role == CALIBRATION:
                 self._parent_is_published(change, bundle)
                 self._calibration_role(change, bundle.tail).targets[path] = target
             else:
-                if role != TOP:
-                    self._lies_within(change, bundle, path, role)
                 change.targets(role).targets[path] = target
             change.files.append((target, bundle.data))
 

@@ -11,10 +11,12 @@ from datetime import datetime
 from pathlib import Path
 
 from securesystemslib.signer import Key
-from tuf.api.metadata import DelegatedRole, Delegations, Root, Targets
+from tuf.api.metadata import DelegatedRole, Delegations, Metadata, Root, Targets
 
 from shared.errors import Rejected
+from signing.chain import TOP
 from signing.director import TAILS, DirectorRepository
+from signing.drafts import Draft, write_draft
 from signing.image import CALIBRATION, CALIBRATION_PATHS, ImageRepository
 from signing.keyring import Keyring
 from signing.keys import KeyFolder
@@ -53,48 +55,93 @@ class Repositories:
         self, keys: KeyFolder, kind: str = "ed25519", attestors: Sequence[str] = ("attestor-1",)
     ) -> None:
         """Make all keys in one folder, then both repositories, each at version 1."""
+        self.none_there()
+        ring = Keyring(keys)
+        for name in missing(ring, attestors):
+            keys.create(name, kind if name in OFFLINE or name in attestors else "ed25519")
+        self.drafts.mkdir(parents=True, exist_ok=True)
+        self.begin(Keyring(keys), attestors)
+
+    def begin(self, ring: Keyring, attestors: Sequence[str], threshold: int = 1) -> None:
+        """Both repositories from keys that are at hand. threshold: of the attestors."""
+        for repository, root, targets in self.first(ring, attestors, threshold):
+            repository.begin(root, targets, ring)
+
+    def propose_first(
+        self, ring: Keyring, attestors: Sequence[str], threshold: int = 1
+    ) -> tuple[Path, ...]:
+        """Drafts of the first roots and targets, from public keys; people sign them elsewhere."""
+        paths = []
+        self.drafts.mkdir(parents=True, exist_ok=True)
+        for repository, root, targets in self.first(ring, attestors, threshold):
+            for role, signed in (("root", root), (TOP, targets)):
+                path = self.drafts / f"{repository.NAME}-1.{role}.json"
+                write_draft(Draft(path, repository.NAME, role, Metadata(signed)))
+                paths.append(path)
+        return tuple(paths)
+
+    def none_there(self) -> None:
+        """Rejected when there is a repository, or the draft of one."""
         for repository in (self.image, self.director):
             if repository.exists():
                 raise Rejected(
                     "a repository is there already", str(repository.folder), "choose another DIR"
                 )
-        for name in (*OFFLINE, *attestors):
-            keys.create(name, kind)
-        for name in (*ONLINE, CALIBRATION):
-            keys.create(name)
-        self.begin(Keyring(keys), attestors)
+        if names := self.draft_names():
+            raise Rejected(f"{names[0]} is there already", str(self.drafts), "publish or remove it")
 
-    def begin(self, ring: Keyring, attestors: Sequence[str]) -> None:
-        """Both repositories from keys that are there."""
-        image, director = self.first_roots(ring, attestors)
-        targets = Targets(delegations=Delegations({}, {}))
-        assert targets.delegations is not None and targets.delegations.roles is not None
-        desk = _public(ring, CALIBRATION)
-        targets.delegations.keys[desk.keyid] = desk
-        targets.delegations.roles[CALIBRATION] = DelegatedRole(
-            CALIBRATION, [desk.keyid], 1, True, [CALIBRATION_PATHS]
-        )
-        self.drafts.mkdir(parents=True, exist_ok=True)
-        self.image.begin(image, targets, ring)
-        self.director.begin(director, Targets(), ring)
+    def draft_names(self) -> list[str]:
+        return sorted(path.name for path in self.drafts.glob("*.json"))
 
-    def first_roots(self, ring: Keyring, attestors: Sequence[str]) -> tuple[Root, Root]:
-        """The roots of both, from public keys that are at hand."""
-        roots = []
-        for name in ("image", "director"):
-            root = Root(consistent_snapshot=True)
-            for n in range(1, ROOT_KEYS + 1):
-                root.add_key(_public(ring, f"{name}-root-{n}"), "root")
-            root.roles["root"].threshold = ROOT_THRESHOLD
-            for role in ("targets", "snapshot", "timestamp"):
-                root.add_key(_public(ring, f"{name}-{role}"), role)
-            roots.append(root)
+    def tails_with(self, target: str) -> list[str]:
+        """The tails whose set has an image target."""
+        if not self.director.exists():
+            return []
+        chain = self.director.chain()
+        tails = [r.removeprefix("tail-") for r in chain.roles() if r.startswith("tail-")]
+        return [tail for tail in tails if target in self.director.assigned(chain, tail)]
+
+    def first(
+        self, ring: Keyring, attestors: Sequence[str], threshold: int = 1
+    ) -> list[tuple[Repository, Root, Targets]]:
+        """Root and targets of both, from public keys; nothing is signed or written."""
+        if not 1 <= threshold <= len(attestors):
+            raise Rejected(
+                f"{threshold} of {len(attestors)} attestors", "attestors", "as many as there are"
+            )
+        roots = [_root(ring, name) for name in ("image", "director")]
         blessed = [_public(ring, name) for name in attestors]
-        if blessed:
-            roots[0].unrecognized_fields[ATTESTORS_FIELD] = {
-                "keys": {key.keyid: key.to_dict() for key in blessed}, "threshold": 1,
-            }  # fmt: skip
-        return roots[0], roots[1]
+        roots[0].unrecognized_fields[ATTESTORS_FIELD] = {
+            "keys": {key.keyid: key.to_dict() for key in blessed}, "threshold": threshold,
+        }  # fmt: skip
+        desk = _public(ring, CALIBRATION)
+        role = DelegatedRole(CALIBRATION, [desk.keyid], 1, True, [CALIBRATION_PATHS])
+        targets = Targets(delegations=Delegations({desk.keyid: desk}, {CALIBRATION: role}))
+        made = [(self.image, roots[0], targets), (self.director, roots[1], Targets())]
+        for repository, root, first in made:
+            repository.stamp(root, "root")
+            repository.stamp(first, TOP)
+        return made
+
+
+def names(attestors: Sequence[str]) -> tuple[str, ...]:
+    """Every key that a beginning needs."""
+    return (*OFFLINE, *attestors, *ONLINE, CALIBRATION)
+
+
+def missing(ring: Keyring, attestors: Sequence[str]) -> tuple[str, ...]:
+    """Those of them that are not at hand, not even their public halves."""
+    return tuple(name for name in names(attestors) if ring.public(name) is None)
+
+
+def _root(ring: Keyring, name: str) -> Root:
+    root = Root(consistent_snapshot=True)
+    for n in range(1, ROOT_KEYS + 1):
+        root.add_key(_public(ring, f"{name}-root-{n}"), "root")
+    root.roles["root"].threshold = ROOT_THRESHOLD
+    for role in ("targets", "snapshot", "timestamp"):
+        root.add_key(_public(ring, f"{name}-{role}"), role)
+    return root
 
 
 def _public(ring: Keyring, name: str) -> Key:

@@ -55,7 +55,8 @@ Keys = KeyFolder | Keyring
 class Change:
     """What one command changes. Roles that are edited count one version up, once.
 
-    given: metadata that others have signed already, from drafts.
+    given: metadata that others have signed already, from drafts. skip: how many versions of
+    snapshot and timestamp are left to somebody else.
     """
 
     chain: Chain
@@ -63,6 +64,7 @@ class Change:
     signed: dict[str, Root | Targets] = field(default_factory=dict)
     given: dict[str, Metadata[Root] | Metadata[Targets]] = field(default_factory=dict)
     files: list[tuple[TargetFile, bytes]] = field(default_factory=list)
+    skip: int = 0
 
     def root(self) -> Root:
         """The root to change."""
@@ -183,8 +185,10 @@ class Repository:
         found = delegations(targets)
         assert found.roles is not None
         listed = change.chain.version_listed(role.name)
-        if listed and role.name not in found.roles:
-            role.unrecognized_fields[SINCE_FIELD] = listed + 1
+        there = found.roles.get(role.name)
+        since = there.unrecognized_fields.get(SINCE_FIELD) if there else listed and listed + 1
+        if since:
+            role.unrecognized_fields[SINCE_FIELD] = since
         found.roles[role.name] = role
         found.keys.update({key.keyid: key for key in keys})
         drop_keys(targets)
@@ -276,7 +280,7 @@ class Repository:
         return not by.get_verification_result(role, metadata.signed_bytes, metadata.signatures)
 
     def _again(self, change: Change, signed: Snapshot | Timestamp, root: Root) -> Step:
-        signed.version += 1
+        signed.version += 1 + change.skip
         self.stamp(signed, signed.type)
         return Step(
             signed.type, signed, _keys(root, signed.type), root.roles[signed.type].threshold
@@ -327,8 +331,7 @@ class Repository:
     ) -> None:
         """A new root is seen at once, so the timestamp for it lies beside it beforehand."""
         try:
-            for target, content in plan.change.files:
-                self._write_target(target, content)
+            self.write_bundles(plan.change)
             for name, data in written:
                 write_durably(self.metadata / name, data)
             if root is not None and plan.root is not None:
@@ -337,10 +340,12 @@ class Repository:
             write_durably(self.metadata / "timestamp.json", last)
             (self.metadata / NEXT_TIMESTAMP).unlink(missing_ok=True)
         except OSError as error:
-            raise Unreachable(
-                f"cannot write: {error.strerror}; what was there before counts", str(self.folder),
-                "make room, then run it again",
-            ) from None  # fmt: skip
+            raise _unwritten(error, self.folder) from None
+
+    def write_bundles(self, change: Change) -> None:
+        """The bundles that a change adds; nobody asks for them before its metadata is there."""
+        for target, content in change.files:
+            self._write_target(target, content)
 
     def _write_target(self, target: TargetFile, data: bytes) -> None:
         (prefixed,) = target.get_prefixed_paths()
@@ -353,42 +358,40 @@ class Repository:
         write_durably(path, data)
 
     def begin(
-        self, root: Root, targets: Targets, keys: Keys, given: Metadata[Root] | None = None
-    ) -> None:
+        self, root: Root, targets: Targets, keys: Keys,
+        given: Mapping[str, Metadata[Root] | Metadata[Targets]] | None = None,
+    ) -> None:  # fmt: skip
         """The first version of everything. Whoever is at the ceremony signs the first root, so
-        that a key that cannot sign is found now. given: a first root that is signed already."""
+        that a key that cannot sign is found now. given: what was signed already, from drafts."""
         if self.exists():
             raise Rejected("a repository is there already", str(self.folder), "choose another DIR")
-        self.stamp(targets, TOP)
-        if given is None:
-            self.stamp(root, "root")
+        given = given or {}
+        snapshot, timestamp = Snapshot(), Timestamp()
+        steps = []
+        for role, signed in (
+            ("root", root), (TOP, targets), ("snapshot", snapshot), ("timestamp", timestamp)
+        ):  # fmt: skip
+            if role not in given:
+                self.stamp(signed, role)
+            threshold = root.roles[role].threshold
+            steps.append(Step(role, signed, _keys(root, role), threshold, given.get(role)))
         self.POLICY.check_root(root, str(self.folder))
         self.POLICY.check_targets(root, targets, str(self.folder))
         ring = keyring(keys)
-        role = root.roles["root"]
-        metadata = given or Metadata(root)
-        if given is None:
-            for signer in ring.signers(role.keyids, role.threshold, "root"):
-                metadata.sign(signer, append=True)
-        _check_given(Step("root", root, _keys(root, "root"), role.threshold, metadata))
-        snapshot, timestamp = Snapshot(), Timestamp()
-        steps = []
-        for signed in (targets, snapshot, timestamp):
-            self.stamp(signed, signed.type)
-            role = root.roles[signed.type]
-            steps.append(Step(signed.type, signed, _keys(root, signed.type), role.threshold))
         for step in steps:
-            _signers(step, ring)
-        self.bundles.mkdir(parents=True, exist_ok=True)
-        self.metadata.mkdir(parents=True, exist_ok=True)
-        data = _sign(steps[0], ring)
-        snapshot.meta["targets.json"] = MetaFile.from_data(1, data, ["sha256"])
-        write_durably(self.metadata / "1.targets.json", data)
+            _signers(step, ring) if step.given is None else _check_given(step)
         data = _sign(steps[1], ring)
-        timestamp.snapshot_meta = MetaFile.from_data(1, data, ["sha256"])
-        write_durably(self.metadata / "1.snapshot.json", data)
-        write_durably(self.metadata / "timestamp.json", _sign(steps[2], ring))
-        write_durably(self.metadata / "1.root.json", metadata.to_bytes())
+        snapshot.meta["targets.json"] = MetaFile.from_data(1, data, ["sha256"])
+        files = {"1.targets.json": data, "1.snapshot.json": _sign(steps[2], ring)}
+        timestamp.snapshot_meta = MetaFile.from_data(1, files["1.snapshot.json"], ["sha256"])
+        files |= {"timestamp.json": _sign(steps[3], ring), "1.root.json": _sign(steps[0], ring)}
+        try:
+            self.bundles.mkdir(parents=True, exist_ok=True)
+            self.metadata.mkdir(parents=True, exist_ok=True)
+            for name, data in files.items():  # the root last: with it the repository is there
+                write_durably(self.metadata / name, data)
+        except OSError as error:
+            raise _unwritten(error, self.folder) from None
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -464,6 +467,13 @@ def _check_given(step: Step) -> None:
             f"{step.role} {step.signed.version} is signed by {signed} of {step.threshold} keys",
             step.role, "let more people sign it",
         )  # fmt: skip
+
+
+def _unwritten(error: OSError, folder: Path) -> Unreachable:
+    return Unreachable(
+        f"cannot write: {error.strerror}; what was there before counts", str(folder),
+        "make room, then run it again",
+    )  # fmt: skip
 
 
 def _copy(metadata: Metadata[S]) -> S:

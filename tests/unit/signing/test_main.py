@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from signing.__main__ import PASSPHRASE_VARIABLE, main
-from signing.declare import declare
-from signing.publish import Declared
+import signing.declare
+from signing.__main__ import _parser, main
+from signing.commands import PASSPHRASE_VARIABLE
+from signing.declare import Declared, declare
 from signing.verify import Applicability
 from tests.fakes.bundles import packed
 
@@ -26,21 +28,57 @@ def bundle_file(folder: Path, release: int) -> Path:
     return folder / name
 
 
-def test_the_whole_way_from_nothing_to_a_published_bundle(
+def inspected(folders: list[str], capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
+    capsys.readouterr()
+    assert main(["inspect", "--json", *folders[:2]]) == 0
+    view: dict[str, Any] = json.loads(capsys.readouterr().out)
+    return view
+
+
+def test_the_whole_way_from_nothing_to_a_tail_with_its_set(
     tmp_path: Path, folders: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["init", *folders]) == 0
-    assert "2 of 3" in capsys.readouterr().out
     file = bundle_file(tmp_path, 1)
-    assert main(["publish", *folders, str(file)]) == 0
-    assert f"egt_rom/{file.name}" in capsys.readouterr().out
-    assert main(["refresh", *folders]) == 0
+    target = f"egt_rom/{file.name}"
     capsys.readouterr()
-    assert main(["inspect", "--json", *folders[:2]]) == 0
-    view = json.loads(capsys.readouterr().out)
-    assert [r["version"] for r in view["roles"]] == [1, 2, 3, 3]
-    assert view["bundles"][0]["release"] == 1
-    assert view["bundles"][0]["applicability"]["esns"] == ["ESN1", "ESN2"]
+    assert main(["publish", *folders, str(file)]) == 0
+    shown = capsys.readouterr().out
+    assert f"+ target {target}: release 1" in shown and "image-targets (" in shown
+    assert main(["add-tail", *folders, "N1", "N2"]) == 0
+    assert main(["assign", *folders, "--tail", "N1", target]) == 0
+    assert main(["refresh", *folders]) == 0
+    view = inspected(folders, capsys)
+    versions = {role["role"]: role["version"] for role in view["image"]["roles"]}
+    assert versions == {"root": 1, "targets": 2, "snapshot": 3, "timestamp": 3}
+    assert view["image"]["bundles"][0]["applicability"]["esns"] == ["ESN1", "ESN2"]
+    assert [b["target"] for b in view["director"]["bundles"]] == [f"N1/{target}"]
+    assert main(["inspect", *folders[:2]]) == 0
+    table = capsys.readouterr().out
+    assert "2 of 3: image-root-1, image-root-2, image-root-3" in table and f"N1/{target}" in table
+    assert main(["withdraw", *folders, target]) == 0
+    assert "assign another set to N1" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("as_json", [[], ["--json"]])
+def test_a_dry_run_shows_what_would_be_signed_and_signs_nothing(
+    tmp_path: Path, folders: list[str], capsys: pytest.CaptureFixture[str], as_json: list[str]
+) -> None:
+    main(["init", *folders])
+    file = str(bundle_file(tmp_path, 1))
+    before = inspected(folders, capsys)
+    assert main(["publish", *folders, "--dry-run", *as_json, file]) == 0
+    shown = capsys.readouterr().out
+    if as_json:
+        signs = json.loads(shown)["signs"]
+        assert [(s["role"], s["version"]) for s in signs] == [
+            ("targets", 2), ("snapshot", 2), ("timestamp", 2),
+        ]  # fmt: skip
+    else:
+        assert "signs image targets: version 1 -> 2" in shown
+    assert inspected(folders, capsys) == before
+    assert main(["init", "--repo", str(tmp_path / "other"), *folders[2:], "--dry-run"]) == 0
+    assert not (tmp_path / "other" / "image").exists()
 
 
 def test_what_is_signed_is_what_was_judged_though_the_file_changes_behind_it(
@@ -50,17 +88,15 @@ def test_what_is_signed_is_what_was_judged_though_the_file_changes_behind_it(
     file = bundle_file(tmp_path, 1)
     judged = hashlib.sha256(file.read_bytes()).hexdigest()
 
-    def raced(one: Path, who: Applicability | None) -> Declared:
-        found = declare(one, who)
+    def raced(one: Path, who: Applicability | None, tail: str, parent: str) -> Declared:
+        found = declare(one, who, tail, parent)
         one.write_bytes(packed(2)[1])
         return found
 
-    monkeypatch.setattr("signing.__main__.declare", raced)
+    monkeypatch.setattr(signing.declare, "declare", raced)
     main(["init", *folders])
     assert main(["publish", *folders, str(file)]) == 0
-    capsys.readouterr()
-    main(["inspect", "--json", *folders[:2]])
-    assert json.loads(capsys.readouterr().out)["bundles"][0]["sha256"] == judged
+    assert inspected(folders, capsys)["image"]["bundles"][0]["sha256"] == judged
 
 
 def test_an_applicability_file_narrows_the_bundles_own(
@@ -69,11 +105,14 @@ def test_an_applicability_file_narrows_the_bundles_own(
     main(["init", *folders])
     who = tmp_path / "who.json"
     who.write_text('{"types": ["B737"], "tails": ["N1"]}')
-    file = str(bundle_file(tmp_path, 1))
-    assert main(["publish", *folders, "--applicability", str(who), file]) == 0
+    file = bundle_file(tmp_path, 1)
+    assert main(["publish", *folders, "--applicability", str(who), str(file)]) == 0
+    bundles = inspected(folders, capsys)["image"]["bundles"]
+    assert bundles[0]["applicability"]["tails"] == ["N1"]
+    main(["add-tail", *folders, "N2"])
     capsys.readouterr()
-    main(["inspect", "--json", *folders[:2]])
-    assert json.loads(capsys.readouterr().out)["bundles"][0]["applicability"]["tails"] == ["N1"]
+    assert main(["assign", *folders, "--tail", "N2", f"egt_rom/{file.name}"]) == 65
+    assert "was not made for this tail" in capsys.readouterr().err
 
 
 def test_mistakes_are_one_line_with_a_remedy_and_no_trace(
@@ -86,20 +125,61 @@ def test_mistakes_are_one_line_with_a_remedy_and_no_trace(
     no_bundle.write_bytes(b"hello")
     main(["init", *folders])
     main(["publish", *folders, str(file)])
+    main(["add-tail", *folders, "N1"])
     capsys.readouterr()
+    target = f"egt_rom/{file.name}"
     for arguments, says in (
         (["init", *folders], "is there already"),
+        (["publish", *folders], "bundles, a request or drafts"),
         (["publish", *folders, str(file)], "does not grow"),
         (["publish", *folders, str(wrong_name)], "not the name of this bundle"),
         (["publish", *folders, str(no_bundle)], "not one zstd frame"),
         (["publish", *folders, str(tmp_path / "gone.tar.zst")], "cannot read"),
+        (["publish", *folders, "--role", "calibration", str(file)], "a tail and a parent"),
+        (["publish", *folders, "--role", "nobody", str(file)], "no role 'nobody'"),
+        (["publish", *folders, "--draft", str(file)], "not the name of a draft"),
         (["refresh", *folders, "--expires", "timestamp=never"], "is not an expiry"),
         (["refresh", *folders, "--passphrase-file", str(tmp_path / "gone")], "cannot read"),
+        (["refresh", "--repo", str(tmp_path / "repo")], "the online keys sign it"),
+        (["refresh", *folders, "--role", "nobody"], "no role 'nobody'"),
+        (["refresh", *folders, "--role", "image-snapshot"], "is online"),
         (["inspect", "--repo", str(tmp_path / "gone")], "no TUF repository here"),
+        (["assign", *folders, "--tail", "N9", target], "no role for 'N9'"),
+        (["assign", *folders, "--tail", "N1", "egt/none.tar.zst"], "has no 'egt/none.tar.zst'"),
+        (["assign", *folders, "--tail", "N1", target, target], "two bundles are named"),
+        (["assign", *folders, "--tail", "N1", "../x"], "is not a target path"),
+        (["add-tail", *folders, "N1"], "has a role already"),
+        (["add-tail", *folders, "../N1"], "not a target path"),
+        (["withdraw", *folders, "egt/none.tar.zst"], "no target"),
+        (["media", *folders, "--out", str(tmp_path)], "not an empty folder"),
+        (["media", *folders, "--out", str(tmp_path / "m"), "--days", "3"], "3 days"),
+        (["media", *folders, "--out", str(tmp_path / "m"), "--tail", "N1"], "has no set"),
+        (["revoke", *folders[:2], "--role", "image-root"], "cannot be without a key"),
+        (["revoke", *folders[:2], "--role", "nobody"], "no delegation 'nobody'"),
+        (["expire-soon", *folders[:2], "--days", "-1"], "not a number of days"),
     ):
         assert main(arguments) in (65, 69), arguments
         error = capsys.readouterr().err
-        assert says in error and "Traceback" not in error, arguments
+        assert says in error and "Traceback" not in error, (arguments, error)
+
+
+def test_foreign_text_in_an_error_moves_no_cursor(
+    tmp_path: Path, folders: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    main(["init", *folders])
+    metadata = tmp_path / "repo/image/metadata/1.targets.json"
+    metadata.write_bytes(b'{"signed": {"_type": "\\u001b[2J"}}')
+    timestamp = tmp_path / "repo/image/metadata/timestamp.json"
+    timestamp.write_bytes(b'{"signed": {"_type": "\\u001b[2J"}}')
+    draft = tmp_path / "image-2.root.json"
+    draft.write_bytes(b'{"signatures": [], "signed": {"_type": "\\u001b[2J"}}')
+    capsys.readouterr()
+    for arguments in (
+        ["inspect", *folders[:2]],
+        ["sign", "--draft", str(draft), "--key", "image-root-1", *folders[2:]],
+    ):
+        assert main(arguments) in (65, 74)
+        assert "\x1b" not in capsys.readouterr().err
 
 
 def test_keys_are_encrypted_when_a_passphrase_is_given(
@@ -110,21 +190,25 @@ def test_keys_are_encrypted_when_a_passphrase_is_given(
 ) -> None:
     secret = tmp_path / "passphrase"
     secret.write_text("correct horse battery\n")
+    monkeypatch.setattr("signing.keys.passphrase.SCRYPT_N", 1 << 10)
     assert main(["init", *folders, "--passphrase-file", str(secret)]) == 0
-    assert b"ENCRYPTED" in (tmp_path / "keys" / "root-1.pem").read_bytes()
+    assert b"ENCRYPTED" in (tmp_path / "keys" / "image-root-1.pem").read_bytes()
     assert main(["refresh", *folders]) == 65
     assert "see --passphrase-file" in capsys.readouterr().err
     monkeypatch.setenv(PASSPHRASE_VARIABLE, str(secret))
     assert main(["refresh", *folders]) == 0
 
 
-@pytest.mark.parametrize("command", [[], ["init"], ["publish"], ["refresh"], ["inspect"]])
+COMMANDS = sorted(
+    name for action in _parser()._actions for name in (getattr(action, "choices", None) or ())
+)
+
+
+@pytest.mark.parametrize("command", [[], *([name] for name in COMMANDS)])
 def test_help_is_there_for_every_command(
     command: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as stop:
         main([*command, "--help"])
     assert stop.value.code == 0
-    text = capsys.readouterr().out
-    assert "--repo" in text
-    assert command or "examples:" in text
+    assert "examples:\n  tailtwin-sign" in capsys.readouterr().out
