@@ -14,7 +14,7 @@ from securesystemslib.signer import Key, Signer
 
 from shared.errors import ConfigError, Corrupt, Rejected
 from signing.keys import keyfile, public, tpm
-from signing.keys.device import TokenKey, read_device, write_device
+from signing.keys.device import DeviceKey, TokenKey, read_device, write_device
 from signing.keys.pin import Pin, no_pin
 from signing.verify.composite import register
 
@@ -44,14 +44,13 @@ class KeyFolder:
         signer: Signer
         if kind in keyfile.KINDS:
             signer, private = keyfile.make_key(kind)
-            public.reserve(self.folder, name, kind, signer.public_key)
-            keyfile.write_key(self.path(name), private, self._passphrase)
+            with public.reserved(self.folder, name, kind, signer.public_key):
+                keyfile.write_key(self.path(name), private, self._passphrase)
         elif store == "pkcs11":
             signer = self._in_token(name, kind)
         elif store == "tpm":
             signer, in_tpm = tpm.make(place or tpm.DEVICE, self._pin, name)
-            public.reserve(self.folder, name, store, signer.public_key)
-            write_device(self.folder / f"{name}.toml", in_tpm)
+            self._keep(name, store, in_tpm, signer.public_key)
         else:
             raise Rejected(f"no such kind of key: {kind}", remedy=KINDS)
         return signer
@@ -65,7 +64,7 @@ class KeyFolder:
         from signing.keys import token
 
         signer, at = token.adopt(token.parse(kind, name), self._pin)
-        self._keep(name, at, signer.public_key)
+        self._keep(name, "pkcs11", at, signer.public_key)
         return signer
 
     def load(self, name: str) -> Signer:
@@ -114,15 +113,15 @@ class KeyFolder:
 
         signer, at = token.make(token.parse(kind, name), self._pin)
         try:
-            self._keep(name, at, signer.public_key)
+            self._keep(name, "pkcs11", at, signer.public_key)
         except BaseException:
             signer.take_back()
             raise
         return signer
 
-    def _keep(self, name: str, at: TokenKey, key: Key) -> None:
-        public.reserve(self.folder, name, "pkcs11", key)
-        write_device(self.folder / f"{name}.toml", at)
+    def _keep(self, name: str, kind: str, at: DeviceKey, key: Key) -> None:
+        with public.reserved(self.folder, name, kind, key):
+            write_device(self.folder / f"{name}.toml", at)
 
 
 def _need_pkcs11(where: str) -> None:

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
@@ -42,14 +44,20 @@ def path_of(folder: Path, name: str) -> Path:
     return folder / f"{name}.pub.json"
 
 
-def reserve(folder: Path, name: str, kind: str, key: Key) -> None:
-    """Write the public half; Rejected when one is there."""
+@contextmanager
+def reserved(folder: Path, name: str, kind: str, key: Key) -> Iterator[None]:
+    """Write the public half, before the private one in here; Rejected when one is there."""
     path = path_of(folder, name)
     data = msgspec.json.encode(PublicFile(kind, key.keyid, key.to_dict()))
     try:
         write_new(path, msgspec.json.format(data) + b"\n", 0o644)
     except FileExistsError:
         raise taken(path) from None
+    try:
+        yield
+    except BaseException:
+        path.unlink()
+        raise
 
 
 def read_public(folder: Path, name: str) -> tuple[str, Key]:
@@ -74,8 +82,12 @@ def taken(path: Path) -> Rejected:
 def write_new(path: Path, data: bytes, mode: int) -> None:
     """A file that was not there; durable when this returns. FileExistsError otherwise."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    sync_folder(path.parent)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        sync_folder(path.parent)
+    except BaseException:
+        path.unlink()  # half of it would keep the name
+        raise

@@ -13,7 +13,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final
-from urllib.parse import unquote
+from urllib.parse import unquote_to_bytes
 
 import pkcs11
 from cryptography.hazmat.primitives.serialization import load_der_public_key
@@ -125,19 +125,20 @@ def adopt(place: TokenKey, pin: Pin) -> tuple[TokenSigner, TokenKey]:
 def parse(uri: str, name: str) -> TokenKey:
     """The place that an RFC 7512 URI names; its object is `name` unless the URI says."""
     path, _, query = uri.removeprefix("pkcs11:").partition("?")
-    fields: dict[str, str] = {}
+    fields: dict[str, bytes] = {}
     for part in (*filter(None, path.split(";")), *filter(None, query.split("&"))):
         field, _, value = part.partition("=")
         if field in ("pin-value", "pin-source"):
             raise Rejected("a PIN does not belong into a URI", uri.split("?")[0], "see --pin-file")
         if field not in ("token", "serial", "object", "id", "module-path") or field in fields:
             raise Rejected(f"the URI says {field!r}", uri, URI)
-        fields[field] = unquote(value)
-    if not fields.get("token") or not fields.get("module-path", "").startswith("/"):
+        fields[field] = unquote_to_bytes(value)
+    text = {field: value.decode("utf-8", "replace") for field, value in fields.items()}
+    if not text.get("token") or not text.get("module-path", "").startswith("/"):
         raise Rejected("the URI names no token, or no module by its whole path", uri, URI)
     return TokenKey(
-        fields["module-path"], fields["token"], fields.get("object", name),
-        fields.get("serial", ""), fields.get("id", "").encode("latin-1", "replace").hex(),
+        text["module-path"], text["token"], text.get("object", name), text.get("serial", ""),
+        fields.get("id", b"").hex(),
     )  # fmt: skip
 
 

@@ -43,6 +43,25 @@ def test_openssl_reads_what_was_written(tmp_path: Path, monkeypatch: pytest.Monk
     assert signed.hex() == signer.sign(b"metadata").signature
 
 
+def test_a_disk_that_is_full_leaves_no_half_of_a_key(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys, synced = KeyFolder(tmp_path), list[int]()
+
+    def full(descriptor: int) -> None:
+        synced.append(descriptor)
+        if len(synced) % 2 == 0:  # the first is the public half's
+            raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("signing.keys.public.os.fsync", full)
+        patch.setattr("signing.keys.public.sync_folder", lambda _: None)
+        with pytest.raises(OSError, match="No space"):
+            keys.create("root-1")
+    assert not list(tmp_path.iterdir())
+    keys.create("root-1")
+
+
 def test_halves_of_two_composite_keys_in_one_file_are_noticed(tmp_path: Path) -> None:
     keys = KeyFolder(tmp_path)
     for name in ("root-1", "root-2"):

@@ -172,10 +172,10 @@ def test_a_role_of_two_counts_two_people_and_no_key_twice(store: Store, tmp_path
         metadata.verify_delegate("root", metadata)
 
 
-@pytest.mark.parametrize("name", ["", "../root", "a/b", ".hidden", "ä", "a" * 101])
-def test_a_name_that_is_no_file_name_is_refused(store: Store, tmp_path: Path, name: str) -> None:
-    with pytest.raises(Rejected, match="not a key's name"):
-        store.folder(tmp_path / "keys").create(name, store.kind)
+def test_a_name_that_is_no_file_name_is_refused(store: Store, tmp_path: Path) -> None:
+    for name in ("", "../root", "a/b", ".hidden", "ä", "a" * 101):
+        with pytest.raises(Rejected, match="not a key's name"):
+            store.folder(tmp_path / "keys").create(name, store.kind)
     assert not (tmp_path / "keys").exists()
 
 

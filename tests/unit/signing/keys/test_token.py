@@ -112,9 +112,10 @@ def test_a_key_whose_file_cannot_be_written_is_taken_back(
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr("signing.keys.public.write_new", full)
+        patch.setattr("signing.keys.device.write_new", full)
         with pytest.raises(OSError, match="No space"):
             keys.create("unkept", URI + module)
+    assert no_key("unkept", keys)
     with pytest.raises(Rejected, match="no such object"):
         keys.adopt("unkept", URI + module)
     keys.create("unkept", URI + module)
@@ -166,8 +167,10 @@ def test_what_is_wrong_with_a_uri_or_a_token_is_said(
 
 
 def test_percent_signs_of_a_uri_are_read_as_the_rfc_says() -> None:
-    place = token.parse("pkcs11:token=Root%20key%3B1;object=a%2Fb?module-path=/opt/m.so", "name")
-    assert (place.token, place.object) == ("Root key;1", "a/b")
+    place = token.parse(
+        "pkcs11:token=Root%20key%3B1;object=a%2Fb;id=%FF%00?module-path=/opt/m.so", "name"
+    )
+    assert (place.token, place.object, place.id) == ("Root key;1", "a/b", "ff00")
 
 
 def test_a_wrong_pin_is_tried_once_and_asked_for_again(module: str, keys: KeyFolder) -> None:

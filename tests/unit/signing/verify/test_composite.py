@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from base64 import b64decode
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,19 +13,27 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.mldsa import MLDSA65PrivateKey, MLDSA65PublicKey
+from hypothesis import example, given
+from hypothesis import strategies as st
 from securesystemslib.exceptions import UnverifiedSignatureError
 from securesystemslib.signer import CryptoSigner, Key, Signature, SSlibKey
+from tuf.api.metadata import Root
 
+from shared.errors import Rejected
 from signing.keys.composite import CompositeSigner
 from signing.verify.composite import (
     LABEL,
     MLDSA_SIGNATURE_BYTES,
+    SIGNATURE_BYTES,
     CompositeKey,
     components,
     register,
     representative,
 )
+from signing.verify.roots import check_root
 
+SIGNER = CompositeSigner.generate()
+SIGNED = SIGNER.signature(b"root")
 GOLDEN = Path(__file__).parents[3] / "golden" / "composite_mldsa65_ed25519.json"
 MLDSA_PUBLIC_BYTES = 1952
 
@@ -38,7 +47,7 @@ def vector() -> dict[str, bytes]:
 
 @pytest.fixture(scope="module")
 def signer() -> CompositeSigner:
-    return CompositeSigner.generate()
+    return SIGNER
 
 
 @pytest.fixture(scope="module")
@@ -103,6 +112,16 @@ def test_a_component_that_is_stripped_swapped_or_mixed_fails(
     mixed = CompositeKey.of(key.mldsa, other.public_key.ed25519)
     refused(mixed, made.hex())
     refused(mixed, (mldsa + theirs[3309:])[:-1].hex())
+
+
+@given(st.integers(0, 8 * SIGNATURE_BYTES - 1))
+@example(0)
+@example(8 * MLDSA_SIGNATURE_BYTES)
+@example(8 * SIGNATURE_BYTES - 1)
+def test_any_bit_of_a_signature_that_flips_is_noticed(bit: int) -> None:
+    forged = bytearray(SIGNED)
+    forged[bit // 8] ^= 1 << bit % 8
+    refused(SIGNER.public_key, forged.hex())
 
 
 def test_a_component_signature_is_none_of_a_key_of_that_component_alone(
@@ -179,3 +198,25 @@ def test_a_component_of_two_keys_is_seen_whatever_its_spelling(
         "other id", ecdsa.keytype, ecdsa.scheme, {"public": "\n" + ecdsa.keyval["public"] + "\n"}
     )
     assert components(respelled) == components(ecdsa)
+
+
+def test_our_policy_refuses_a_root_whose_people_share_a_component(
+    signer: CompositeSigner, other: CompositeSigner
+) -> None:
+    """Two of three who between them hold two Ed25519 keys would not be three people."""
+    for third, allowed in (
+        (CompositeSigner.generate().public_key, True),
+        (CompositeKey.of(other.public_key.mldsa, signer.public_key.ed25519), False),
+        (CryptoSigner(signer.ed25519).public_key, False),
+    ):
+        root = Root(expires=datetime(2036, 1, 1, tzinfo=UTC))
+        for key in (signer.public_key, other.public_key, third):
+            root.add_key(key, "root")
+        root.roles["root"].threshold = 2
+        for role in ("targets", "snapshot", "timestamp"):
+            root.add_key(CryptoSigner.generate_ed25519().public_key, role)
+        if allowed:
+            check_root(root, "root.json")
+        else:
+            with pytest.raises(Rejected, match="one key twice"):
+                check_root(root, "root.json")
