@@ -18,11 +18,14 @@ def add(commands: Commands) -> None:
     parser.add_argument("--name", required=True, metavar="NAME", help="as image-root-1")
     parser.add_argument("--kind", default="ed25519", metavar="KIND",
                         help="ed25519 (default), composite, pkcs11:… or tpm:…")  # fmt: skip
+    parser.add_argument("--existing", action="store_true",
+                        help="take over a key that was made in the PKCS#11 token")  # fmt: skip
 
 
 def _run(args: argparse.Namespace) -> int:
     folder = key_folder(args, args.keys[0])
-    key = folder.create(args.name, args.kind).public_key
+    make = folder.adopt if args.existing else folder.create
+    key = make(args.name, args.kind).public_key
     public = folder.folder / f"{args.name}.pub.json"
     if args.json:
         print_json({"name": args.name, "keyid": key.keyid, "public": str(public)})
