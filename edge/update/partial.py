@@ -48,9 +48,10 @@ class Partials:
         kept = []
         for path in self._folder.iterdir():
             found = path.lstat()
-            if path == wanted and stat.S_ISREG(found.st_mode):
-                continue
-            kept.append((found.st_mtime_ns, found.st_size, path))
+            if not stat.S_ISREG(found.st_mode):
+                path.unlink()  # nobody of ours put it there
+            elif path != wanted:
+                kept.append((found.st_mtime_ns, found.st_size, path))
         kept.sort(reverse=True)
         room = self._bytes_max - length
         for number, (_, size, path) in enumerate(kept):

@@ -107,8 +107,7 @@ def make_app(paths: Paths, config: GroundConfig, tuf_repo: Path | None) -> FastA
     app.include_router(whatif_router(jobs, blobs, clock))
     app.include_router(flightreport_router(made_of(records, control, results, clock)))
     if tuf_repo is not None:
-        # The last two: of a single repository, until its last user has moved.
-        for part in (*SERVED, "metadata/", "targets/"):
+        for part in SERVED:
             folder = part.rstrip("/")
             app.mount(f"/tuf/{folder}", StaticFiles(directory=tuf_repo / folder, check_dir=False))
     return app

@@ -122,12 +122,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
             source.rename(paths.state / name)
     for path in (root / "fed" / "segments").iterdir():
         path.rename(paths.segments / path.name)
-    for part in ("metadata", "targets"):
+    for part in ("image/metadata", "image/targets", "director/metadata", "drafts"):
         (root / "tuf" / part).mkdir(parents=True)
-    (root / "tuf" / "metadata" / "1.root.json").write_text("{}")
-    (root / "tuf" / "targets" / "bundle.tar.zst").write_bytes(bytes(range(256)))
-    (root / "tuf" / "secret.key").write_text("private")
-    (root / "tuf" / "targets" / "link").symlink_to(root / "tuf" / "secret.key")
+    for repository in ("image", "director"):
+        (root / "tuf" / repository / "metadata" / "1.root.json").write_text(repository)
+    (root / "tuf" / "image" / "targets" / "bundle.tar.zst").write_bytes(bytes(range(256)))
+    for name in ("secret.key", "image/secret.key", "drafts/2.root.json"):
+        (root / "tuf" / name).write_text("private")
+    (root / "tuf" / "image" / "targets" / "link").symlink_to(root / "tuf" / "secret.key")
     return root
 
 
@@ -316,15 +318,17 @@ def test_without_a_broker_it_lives_but_is_not_ready(client: TestClient) -> None:
     assert "tailtwin_ingest_up 0" in client.get("/metrics").text
 
 
-def test_tuf_serves_its_two_folders_and_nothing_else(client: TestClient) -> None:
-    assert client.get("/tuf/metadata/1.root.json").text == "{}"
-    part = client.get("/tuf/targets/bundle.tar.zst", headers={"range": "bytes=10-19"})
+def test_tuf_serves_what_the_two_repositories_publish_and_nothing_else(client: TestClient) -> None:
+    for repository in ("image", "director"):
+        assert client.get(f"/tuf/{repository}/metadata/1.root.json").text == repository
+    part = client.get("/tuf/image/targets/bundle.tar.zst", headers={"range": "bytes=10-19"})
     assert (part.status_code, part.content) == (206, bytes(range(10, 20)))
-    for path in ("/tuf/secret.key", "/tuf/targets/../secret.key", "/tuf/targets/%2e%2e/secret.key",
-                 "/tuf/targets/..%2fsecret.key", "/tuf/targets/link", "/tuf/targets/",
-                 "/tuf/metadata/none.json"):  # fmt: skip
-        assert client.get(path).status_code == 404, path
-    assert client.post("/tuf/metadata/1.root.json").status_code == 405
+    for path in ("secret.key", "image/secret.key", "image/targets/../secret.key", "drafts/2.root.json",
+                 "image/targets/%2e%2e/secret.key", "image/targets/..%2fsecret.key",
+                 "image/targets/link", "image/targets/", "image/metadata/none.json",
+                 "director/targets/x"):  # fmt: skip
+        assert client.get(f"/tuf/{path}").status_code == 404, path
+    assert client.post("/tuf/image/metadata/1.root.json").status_code == 405
 
 
 def test_every_operation_of_openapi_says_what_it_answers(client: TestClient) -> None:
