@@ -71,7 +71,7 @@ class Bench:
         """Fly, provision, start everything, wait until the edge says it records."""
         leg = await asyncio.to_thread(first_leg, self.rig, self._signals, self._view.note)
         self._legs.append(leg)
-        self._view.note("keys, signed repository, ground, identity, bundles")
+        self._view.note("keys, two signed repositories, ground, identity, bundles")
         await self.rig.prepare()
         save(leg)
         if self._scenario.again is not None:  # flown meanwhile, for it takes half a minute
@@ -166,9 +166,14 @@ class Bench:
             if event.action == "cut":
                 await self._cut(event)
             elif event.action == "offer":
-                self._note(f"the ground offers {event.bundle}")
-                self.log.offers.append((self._now_ns(), event.bundle))
+                self._note(f"the director assigns {event.bundle}; the ground tells the tail")
                 await self.rig.offer(event.bundle)
+            elif event.action == "assign":
+                self._note(
+                    f"the director assigns {', '.join(event.set)}; the ground tells the tail"
+                )
+                await self.rig.assign(event.set)
+                await self.rig.notify(event.bundle)
             elif event.action == "kill_edge":
                 await self._kill_edge(event.for_s)
             elif event.action == "kill_ground":

@@ -73,8 +73,7 @@ class Pictures:
     unsafe_records: list[int] = field(default_factory=list)
     oldest_unsafe_s: list[float | None] = field(default_factory=list)
     gate: list[tuple[int, bool, str]] = field(default_factory=list)
-    updates: list[tuple[int, str, str, str]] = field(default_factory=list)
-    """(time, bundle, decision, reasons)."""
+    """(time, whether it is open, reasons why not), each time they changed."""
     alerts: list[tuple[int, str]] = field(default_factory=list)
     t0_ns: int = 0
 
@@ -90,7 +89,7 @@ def figure_of(flights: list[Pictures]) -> go.Figure:
     if explained:
         rows += [("EGT model error: aboard minus full fidelity of this ESN", 0.9),
                  ("Health estimated on the ground, 95 % band, and the plant's truth", 0.9)]  # fmt: skip
-    rows += [("Outbox", 0.9), ("Gate and updates", 0.7)]
+    rows.append(("Outbox", 0.9))
     columns = len(flights)
     titles = [
         text if columns == 1 else f"{text} · {flight.name}"
@@ -130,7 +129,6 @@ def _column(figure: go.Figure, pictures: Pictures, column: int, explained: bool)
         _health(at.row(row + 2), pictures, minutes)
         row += 2
     _outbox(at.row(row + 1), pictures, minutes)
-    _gate(at.row(row + 2), pictures, minutes)
     spans = [(a, b, LINK_CUT, f"{name} link cut", 1.0) for a, b, name in pictures.cuts]
     spans += [(a, b, DOWN, "edge killed", 0.85) for a, b in pictures.downs]
     for start, end, colour, text, y in spans:
@@ -288,39 +286,3 @@ def _outbox(cell: _Cell, pictures: Pictures, minutes: _Minutes) -> None:
     )  # fmt: skip
     cell.y_axis(title_text="records")
     cell.y_axis(title_text="s (flight)", secondary_y=True, showgrid=False)
-
-
-def _gate(cell: _Cell, pictures: Pictures, minutes: _Minutes) -> None:
-    cell.line(
-        x=[minutes(t) for t, _, _ in pictures.gate],
-        y=[int(is_open) for _, is_open, _ in pictures.gate],
-        text=[why for _, _, why in pictures.gate],
-        name="gate", line={"color": "#117a65", "shape": "hv"}, fill="tozeroy",
-        hovertemplate="%{y}: %{text}",
-    )  # fmt: skip
-    colours = {"activated": "#1e8449", "refused": "#c0392b", "failed": "#c0392b"}
-    cell.line(
-        x=[minutes(t) for t, *_ in pictures.updates],
-        y=[0.5] * len(pictures.updates),
-        text=_labels(pictures.updates),
-        customdata=[
-            f"{bundle}: {decision}<br>{reasons}" for _, bundle, decision, reasons in pictures.updates
-        ],
-        mode="markers+text", textposition="top center", name="update attempts",
-        marker={
-            "size": 11, "symbol": "diamond",
-            "color": [colours.get(d, "#b9770e") for _, _, d, _ in pictures.updates],
-        },
-        hovertemplate="%{customdata}",
-    )  # fmt: skip
-    cell.y_axis(tickvals=[0, 1], ticktext=["shut", "open"], range=[-0.1, 1.25])
-
-
-def _labels(updates: list[tuple[int, str, str, str]]) -> list[str]:
-    """The decision beside each mark; of those within a minute of each other only the last."""
-    order = sorted(range(len(updates)), key=lambda i: updates[i][0])
-    labels = [""] * len(updates)
-    for i, later in itertools.zip_longest(order, order[1:]):
-        if later is None or updates[later][0] - updates[i][0] > 60e9:
-            labels[i] = updates[i][2]
-    return labels

@@ -121,8 +121,11 @@ class Leg:
 def first_leg(rig: Rig, signals: SignalSet, say: Say) -> Leg:
     """The flight of the scenario, flown or from the cache."""
     scenario = rig.scenario
+    mission = mission_named(scenario.mission)
+    if scenario.before_s is not None:
+        mission = dataclasses.replace(mission, parked_s=scenario.before_s)
     flown = fly(
-        scenario.mission, scenario.seed, signals, esns=_esns(scenario),
+        mission, scenario.seed, signals, esns=_esns(scenario),
         degradation=_in_plant(scenario.degradation), cache_dir=CACHE, say=say,
     )  # fmt: skip
     swing(flown, signals, scenario.storm)

@@ -55,11 +55,6 @@ async def picture(run: Run, answers: Answers, api: GroundApi, leg: Leg) -> Pictu
     pictures.t_outbox_ns = [s.t_event_ns for s in alive]
     pictures.unsafe_records = [s.unsafe_records for s in alive]
     pictures.oldest_unsafe_s = [s.oldest_unsafe_s for s in alive]
-    pictures.updates = [
-        (to_ns(u["t"]), u["subject"].rpartition("/")[2], u["decision"], "<br>".join(u["reasons"]))
-        for u in answers.updates
-        if within(to_ns(u["t"]))  # before the first reading there is no event time
-    ]
     onsets = answers.alerts[-ALERTS_DRAWN_MAX:]  # newest first: the earliest are drawn
     pictures.alerts = [
         (to_ns(a["onset"]), f"{a['name']} {a['esn']}") for a in onsets if within(to_ns(a["onset"]))

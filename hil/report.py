@@ -10,7 +10,10 @@ import html
 from pathlib import Path
 from typing import Any
 
+from plotly.offline import get_plotlyjs
+
 from hil.figure import Pictures, figure_of
+from hil.timeline import timeline
 
 
 def write_report(path: Path, report: dict[str, Any], flights: list[Pictures]) -> None:
@@ -18,19 +21,20 @@ def write_report(path: Path, report: dict[str, Any], flights: list[Pictures]) ->
     figure = figure_of(flights)
     plot = figure.to_html(
         full_html=False,
-        include_plotlyjs=True,
+        include_plotlyjs=False,
         config={"displaylogo": False, "displayModeBar": False},
     )
     path.write_text(
         _PAGE.format(
             title=html.escape(str(report["scenario"]["name"])),
+            plotly=get_plotlyjs(),
             verdict=_verdict(report),
             summary=_summary(report),
             width=1200 if len(flights) == 1 else 1640,
             explained=_explained(report),
             checks=_checks(report),
             plot=plot,
-            updates=_updates(report),
+            updates=timeline(flights, report["updates"]),
             closures=_closures(report),
             limits=_limits(report),
         )
@@ -113,20 +117,6 @@ def _checks(report: dict[str, Any]) -> str:
     return _table(["", "check", "detail"], rows)
 
 
-def _updates(report: dict[str, Any]) -> str:
-    rows = [
-        [
-            u["t"][:19] + "Z",
-            u["bundle"].rpartition("/")[2],
-            u["phase"],
-            u["decision"],
-            "; ".join(u["reasons"]),
-        ]
-        for u in report["updates"]
-    ]
-    return _table(["event time", "bundle", "phase", "decision", "reasons"], rows)
-
-
 def _closures(report: dict[str, Any]) -> str:
     rows = []
     for flight in report["flights"]:
@@ -155,6 +145,7 @@ def _limits(report: dict[str, Any]) -> str:
 
 _PAGE = """<!doctype html>
 <html lang="en"><meta charset="utf-8"><title>TailTwin: {title}</title>
+<script>{plotly}</script>
 <style>
 body {{ font: 15px/1.45 system-ui, sans-serif; margin: 2rem auto; max-width: {width}px; color: #222;
 padding: 0 1rem; }}
@@ -168,10 +159,12 @@ h1 {{ font-size: 1.5rem; }} h2 {{ font-size: 1.1rem; margin-top: 2rem; }}
 <p>{verdict}</p>
 {summary}
 {explained}
+<h2>Update gate and decisions</h2>
+<p>Every decision aboard is a chained audit record; this is what the ground has of them.</p>
+{updates}
 <h2>What was recorded, sent and seen</h2>
 {plot}
 <h2>Checks</h2>{checks}
-<h2>Updates</h2>{updates}
 <h2>Closures</h2>{closures}
 <h2>Remarks</h2><ul>{limits}</ul>
 </html>

@@ -7,24 +7,32 @@ Always holds: nothing outside the folder is touched but the flight cache; all po
 
 from __future__ import annotations
 
+import asyncio
 import fcntl
 import json
 import shutil
-import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
 
 from hil.bus.broker import broker_command
+from hil.decided import Published
 from hil.processes import Child, free_port, program, run_once
 from hil.proxy import LinkEmulator
 from hil.scenario import CALIBRATED, Scenario
+from hil.signers import Signers
 from hil.storm import with_limits
+from shared.bundle import unpack
+from shared.bundlefile import build_bundle
 from shared.errors import ConfigError
+from shared.profile import ModelBounds
 from shared.signals import load_signal_set
 
 PROFILES = Path(__file__).resolve().parent.parent / "firmware_profiles"
 MODELS = PROFILES / "models"
+BENCH_MODELS = Path(__file__).resolve().parent / "models"
+"""Models that nobody should fly, for what the bench shows."""
 ENGINES = PROFILES / "engines"
 """Baselines of engines as their maker or shop hands them over with the engine."""
 MARKER = ".tailtwin-run"
@@ -32,7 +40,8 @@ MARKER = ".tailtwin-run"
 
 @dataclass(slots=True)
 class Rig:
-    """One run's programs, folders and ports. targets: bundle declaration to TUF target path."""
+    """One run's programs, folders and ports. published: what of the scenario's bundles is in the image
+    repository, by declaration. assigned: declarations of the set that the tail should run."""
 
     folder: Path
     scenario: Scenario
@@ -44,7 +53,8 @@ class Rig:
     bus: Child = field(default_factory=lambda: Child("bus", [], Path()))
     ground: Child = field(default_factory=lambda: Child("ground", [], Path()))
     edge: Child = field(default_factory=lambda: Child("edge", [], Path()))
-    targets: dict[str, str] = field(default_factory=dict)
+    published: dict[str, Published] = field(default_factory=dict)
+    assigned: list[str] = field(default_factory=list)
     _lock: TextIO | None = None
 
     @property
@@ -60,8 +70,12 @@ class Rig:
         return self.folder / "profile.toml"
 
     @property
+    def signers(self) -> Signers:
+        return Signers(self.folder, self.log)
+
+    @property
     def repository(self) -> Path:
-        return self.folder / "tuf-repo"
+        return self.signers.repo
 
     @property
     def log(self) -> Path:
@@ -116,7 +130,7 @@ class Rig:
         await self._provision()
         await self._start_bus_and_ground()
         self.profile.write_text(profile_text(self))
-        await self.edge_once("install", "--profile", str(self.profile), *self.first_targets())
+        await self.edge_once("install", "--profile", str(self.profile))
         self.edge = Child(
             "edge",
             [program("tailtwin-edge"), "run", "--profile", str(self.profile),
@@ -133,14 +147,15 @@ class Rig:
         if self._lock is not None:
             self._lock.close()
 
-    def first_targets(self) -> list[str]:
-        return [self.targets[name] for name in (self.scenario.bundle, *self.scenario.beside)]
+    def first_set(self) -> list[str]:
+        return [self.scenario.bundle, *self.scenario.beside]
 
     def bundle_names(self) -> list[str]:
-        """Those of the first set and those that are offered, each once."""
+        """Those of the first set and those that are offered or assigned, each once."""
         events = self.scenario.event + (self.scenario.again.event if self.scenario.again else ())
-        offered = [e.bundle for e in events if e.bundle and e.bundle != CALIBRATED]
-        return list(dict.fromkeys([self.scenario.bundle, *self.scenario.beside, *offered]))
+        named = [name for event in events for name in (event.bundle, *event.set)]
+        wanted = [name for name in named if name and name != CALIBRATED]
+        return list(dict.fromkeys([*self.first_set(), *wanted]))
 
     async def edge_once(self, command: str, *rest: str) -> str:
         """Run one short command of the edge on its state folder."""
@@ -148,11 +163,24 @@ class Rig:
             program("tailtwin-edge"), command, "--state", str(self.edge_state), *rest, log=self.log
         )
 
-    async def offer(self, bundle: str) -> None:
+    async def assign(self, names: Sequence[str]) -> None:
+        """Let the director say that the tail shall run these, whole."""
+        targets = [self.published[name].target for name in names]
+        await self.signers.assign(self.scenario.tail.tail, targets)
+        self.assigned = list(names)
+
+    async def offer(self, name: str) -> None:
+        """Assign the last set with this bundle in the place of its namesake, and tell the tail."""
+        model = self.published[name].name
+        others = [x for x in self.assigned if self.published[x].name != model]
+        await self.assign([*others, name])
+        await self.notify(name)
+
+    async def notify(self, name: str) -> None:
         """Let the ground tell the tail of a bundle, by notice."""
         await run_once(
-            program("tailtwin-ground"), "offer", "--state", str(self.ground_state),
-            "--tail", self.scenario.tail.tail, "--target", self.targets[bundle], log=self.log,
+            program("tailtwin-ground"), "offer", "--state", str(self.ground_state), "--tail",
+            self.scenario.tail.tail, "--target", self.published[name].target, log=self.log,
         )  # fmt: skip
 
     def status(self) -> dict[str, Any]:
@@ -164,20 +192,33 @@ class Rig:
         return said
 
     async def _publish_bundles(self) -> None:
-        keys, bundles = self.folder / "keys", self.folder / "bundles"
-        sign = program("tailtwin-sign")
-        where = ("--repo", str(self.repository), "--keys", str(keys))
-        await run_once(sign, "init", *where, log=self.log)
-        for name in self.bundle_names():
-            declaration = find_declaration(name)
-            out = await run_once(
-                sys.executable, "-P", "-m", "hil.fit", "bundle", str(declaration), "--out", str(bundles),
-                log=self.log,
-            )  # fmt: skip
-            file = Path(out.strip().splitlines()[-1])
-            said = await run_once(sign, "publish", *where, "--json", str(file), log=self.log)
-            paths = [bundle["target"] for bundle in json.loads(said)["bundles"]]
-            self.targets[name] = next(path for path in paths if path.endswith("/" + file.name))
+        """Keys, both repositories, every bundle attested and published, the first set assigned."""
+        await self.signers.init()
+        built = await asyncio.to_thread(self.build)
+        files = await self.signers.attest(*built.values())
+        await self.signers.publish(files)
+        for name, file in zip(built, files, strict=True):
+            self.note_published(name, file)
+        await self.signers.add_tail(self.scenario.tail.tail)
+        await self.assign(self.first_set())
+
+    def build(self) -> dict[str, Path]:
+        """Bundle files of the declarations, by their names."""
+        folder = self.folder / "bundles"
+        folder.mkdir()
+        found = {}
+        for declaration in self.bundle_names():
+            name, data = build_bundle(find_declaration(declaration))
+            found[declaration] = folder / name
+            found[declaration].write_bytes(data)
+        return found
+
+    def note_published(self, name: str, file: Path, of_tail: str = "") -> None:
+        """of_tail: whose calibration it is, empty for a bundle of the type."""
+        bundle = unpack(file.read_bytes(), ModelBounds(), str(file)).bundle
+        folder = f"cal/{of_tail}/{bundle.name}" if of_tail else bundle.name
+        target = f"{folder}/{file.name}"
+        self.published[name] = Published(target, bundle.name, bundle.release)
 
     async def _provision(self) -> None:
         tail_file = self.folder / "tail.toml"
@@ -191,8 +232,10 @@ class Rig:
             "--nats-port", str(nats_port), "--mqtt-port", str(mqtt_port),
             "--http-port", str(self.http_port), log=self.log,
         )  # fmt: skip
-        root = self.repository / "metadata" / "1.root.json"
-        await self.edge_once("init", "--tail-file", str(tail_file), "--tuf-root", str(root))
+        await self.edge_once(
+            "init", "--tail-file", str(tail_file), "--image-root", str(self.signers.image_root),
+            "--director-root", str(self.signers.director_root),
+        )  # fmt: skip
         enrolment = self.folder / "enrolment.toml"
         await run_once(
             ground, "enroll", *state, "--tail-file", str(tail_file),
@@ -234,14 +277,15 @@ class Rig:
 
 
 def find_declaration(name: str) -> Path:
-    """The declaration of a model in firmware_profiles/models."""
-    path = MODELS / f"{name}.json"
-    if not path.exists():
-        known = ", ".join(sorted(path.stem for path in MODELS.glob("*.json")))
-        raise ConfigError(
-            f"no model {name!r}", str(MODELS), f"one of {known}; `make fit` makes them"
-        )
-    return path
+    """The declaration of a model in firmware_profiles/models or hil/models."""
+    for folder in (MODELS, BENCH_MODELS):
+        if (folder / f"{name}.json").exists():
+            return folder / f"{name}.json"
+    found = [path.stem for folder in (MODELS, BENCH_MODELS) for path in folder.glob("*.json")]
+    raise ConfigError(
+        f"no model {name!r}", f"{MODELS}, {BENCH_MODELS}", f"one of {', '.join(sorted(found))}; "
+        "`make fit` makes those of the type",
+    )  # fmt: skip
 
 
 def tail_text(scenario: Scenario) -> str:

@@ -62,8 +62,6 @@ class RunLog:
     samples: list[Sample] = field(default_factory=list)
     kills: list[Kill] = field(default_factory=list)
     cuts: list[Cut] = field(default_factory=list)
-    offers: list[tuple[int, str]] = field(default_factory=list)
-    """(event time ns, bundle)."""
     notes: list[str] = field(default_factory=list)
     cpu_s: float | None = None
     """CPU of all edge processes while the flight was played; its wall time beside it."""

@@ -30,16 +30,19 @@ class Event(_Strict, frozen=True, kw_only=True):
 
     `cut` a link for `for_s` flight seconds; `kill_edge` and start it again `for_s` later;
     `kill_ground`: SIGKILL one program of the ground, which its supervisor starts again, a
-    broker with an empty store; `offer` the bundle declared by `bundle`.
+    broker with an empty store. `assign`: the director says that the tail shall run `set`, and a
+    notice names `bundle` of it; `offer`: likewise, the set being the last one assigned with
+    `bundle` in the place of its namesake.
     """
 
     phase: Phase
     after_s: float = 0.0
-    action: Literal["cut", "kill_edge", "kill_ground", "offer"]
+    action: Literal["cut", "kill_edge", "kill_ground", "offer", "assign"]
     link: Literal["air", "stand"] = "air"
     program: Literal["ingest", "nats"] = "ingest"
     for_s: float = 0.0
     bundle: str = ""
+    set: tuple[str, ...] = ()
 
 
 class Degradation(_Strict, frozen=True, kw_only=True):
@@ -97,6 +100,13 @@ class Expect(_Strict, frozen=True, kw_only=True):
     refused: tuple[str, ...] = ()
     """Bundles that must have been refused or deferred in the air."""
     activated: tuple[str, ...] = ()
+    """Bundles with which a set must have gone live at the stand, in this order."""
+    muted: tuple[str, ...] = ()
+    """Bundles that must have failed their probation in flight."""
+    swapped_back: int = 0
+    """Times that the last known good set must have come back at the stand."""
+    proven: bool = False
+    """Whether what runs at the end must have passed its probation."""
     outages: int = 0
     """Recorder outages that must be named, at most and at least."""
     flights: int = 1
@@ -121,6 +131,8 @@ class Scenario(_Strict, frozen=True, kw_only=True):
     beside: tuple[str, ...] = ()
     """Bundles that are in the first set beside it."""
     air_bytes_per_s: int = 4000
+    before_s: float | None = None
+    """Flight seconds on the stand, powered, before the engines start; None is the mission's own."""
     parked_s: float = 240.0
     """Flight seconds on the stand after landing before the bench may stop."""
     start_phase: Phase | None = None
@@ -163,9 +175,14 @@ def _check_events(events: tuple[Event, ...], where: str, *, may_be_calibrated: b
     for i, event in enumerate(events):
         if event.action == "cut" and event.for_s <= 0:
             raise ConfigError("a cut needs its length", f"{where}[{i}].for_s", "above 0")
-        if event.action == "offer" and not event.bundle:
-            raise ConfigError("an offer needs a bundle", f"{where}[{i}].bundle", "name one")
-        if event.bundle == CALIBRATED and not may_be_calibrated:
+        if event.action in ("offer", "assign") and not event.bundle:
+            raise ConfigError("a notice needs a bundle", f"{where}[{i}].bundle", "name one")
+        if (event.action == "assign") != (event.bundle in event.set):
+            raise ConfigError(
+                "assign, and nothing else, names a set with its bundle", f"{where}[{i}].set",
+                "list the whole set",
+            )  # fmt: skip
+        if CALIBRATED in (event.bundle, *event.set) and not may_be_calibrated:
             raise ConfigError(
                 "nothing is calibrated before this", f"{where}[{i}].bundle", "set again.calibrate"
             )

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from hil import reconciled
+from hil import decided, reconciled
 from hil.bus.schedule import Altered, apply_altered
 from hil.groundapi import GroundApi, to_ns, to_text
 from hil.leg import Leg
@@ -68,6 +68,8 @@ class Answers:
     reconciliations: dict[str, dict[str, Any]] = field(default_factory=dict)
     """Of each flight that the ground explained."""
     state: dict[str, Any] = field(default_factory=dict)
+    version: dict[str, Any] = field(default_factory=dict)
+    """What runs aboard, by the tail's newest signed report."""
     duplicates: int | None = None
     """Records that came again and were not counted twice, since ingest last started."""
 
@@ -107,6 +109,7 @@ async def ask(api: GroundApi, reconcile_s: float = 0.0) -> Answers:
     found.alerts = (await api.twin("alerts", limit=1000))["items"]
     found.updates = (await api.twin("updates", limit=1000))["items"]
     found.state = await api.twin("state")
+    found.version = await api.twin("version")
     found.duplicates = await api.duplicates()
     return found
 
@@ -157,10 +160,8 @@ def _report(
              "back_event": to_text(k.back_event_ns) if k.back_event_ns else None,
              "down_wall_s": k.down_wall_s} for k in log.kills
         ],
-        "updates": [
-            {"t": u["t"], "bundle": u["subject"], "phase": u["phase"], "decision": u["decision"],
-             "reasons": u["reasons"], "step": u["detail"].get("step")} for u in answers.updates
-        ],
+        "updates": decided.rows(answers.updates),
+        "version": answers.version.get("runs"),
         "edge": {
             "cpu_percent_of_one_core": busy,
             "rss_peak_mb": round(run.rig.edge.rss_peak_bytes / 1e6, 1),
@@ -321,23 +322,12 @@ def _checks(
     others = sorted({_alert_key(a) for a in answers.alerts} - set(expect.alerts))
     check("alerts as expected", alerts == sorted(expect.alerts) and not others,
           f"standing: {', '.join(alerts) or 'none'}; unexpected: {', '.join(others) or 'none'}")  # fmt: skip
-    for bundle in expect.refused:
-        target = run.rig.targets[bundle]
-        air = [u for u in answers.updates if u["subject"] == target
-               and u["decision"] in ("refused", "deferred") and u["phase"] not in ("parked",)]  # fmt: skip
-        check(f"{bundle} refused in the air", bool(air),
-              f"{air[0]['phase']}: {'; '.join(air[0]['reasons'])[:300]}" if air else "never")  # fmt: skip
-    for bundle in expect.activated:
-        target = run.rig.targets[bundle]
-        done = [u for u in answers.updates if u["subject"] == target
-                and u["decision"] == "activated"]  # fmt: skip
-        label = target.rpartition("/")[2].removesuffix(".tar.zst")
-        runs = (answers.state.get("aboard") or {}).get("bundles", [])
-        lives = label in runs or bundle != expect.activated[-1]  # a later one may have replaced it
-        check(f"{bundle} activated at the stand", len(done) == 1 and done[0]["phase"] == "parked"
-              and lives, f"{len(done)} time(s); the twin's state says {runs}")  # fmt: skip
+    told = decided.Told(decided.rows(answers.updates), answers.state, answers.version)
+    for name, ok, detail in decided.checks(expect, run.rig.published, told):
+        check(name, ok, detail)
+    if expect.activated:
         standing = (answers.state.get("aboard") or {}).get("alerts", [])
-        check("the alert stands after the swap", sorted(standing) == sorted(expect.alerts),
+        check("the alerts stand after the swaps", sorted(standing) == sorted(expect.alerts),
               f"aboard: {', '.join(standing) or 'none'}")  # fmt: skip
     flown = [
         (p["flight"], leg.flight, answers.reconciliations.get(p["flight"]))

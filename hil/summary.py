@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from hil.scorecard import closure_words
+from hil.timeline import bundle_of, word
 
 DETAIL_CHARS_MAX = 150
 
@@ -51,12 +52,12 @@ def print_summary(
             f"{flight['flight_id']}: {closure_words(flight['closure'])}, "
             f"{flight['records_in_ledger']} of {flight['records_made']} records",
         )
-    for update in reversed(report["updates"]):
+    for update in report["updates"]:
         more = len(update["reasons"]) - 1
         reasons = f": {update['reasons'][0]}" if update["reasons"] else ""
         reasons += f" (and {more} more)" if more > 0 else ""
-        name = update["bundle"].rpartition("/")[2].removesuffix(".tar.zst")
-        facts.add_row("update", f"{update['phase']}: {name} {update['decision']}{reasons}")
+        said = word(update["decision"])
+        facts.add_row("update", f"{update['phase']}: {bundle_of(update)} {said}{reasons}")
     facts.add_row(
         "edge",
         f"{edge['cpu_percent_of_one_core']} % of one core at {edge['speedup']:g} x, "

@@ -1,7 +1,7 @@
 """Between two flights: the ground explains the first one, and what it learned is signed.
 
 In: a rig whose aircraft stands, its ground up. Out: notes, and the bundle that the ground
-calibrated, published under CALIBRATED.
+calibrated, attested and published by the calibration desk, as CALIBRATED.
 Always holds: the bench only calls the commands that a person would; it signs what the request
 says, and hands the ground no truth of the plant.
 """
@@ -56,7 +56,7 @@ async def reconciliation(
 
 
 async def _calibrate(rig: Rig, model: str, note: Callable[[str], None]) -> None:
-    """The ground reduces its full-fidelity model and asks for a signature; the signer signs."""
+    """The ground reduces its full-fidelity model and asks for a signature; it gets one for numbers."""
     request = rig.folder / "request"
     note(f"the ground calibrates {model}")
     await run_once(
@@ -64,11 +64,8 @@ async def _calibrate(rig: Rig, model: str, note: Callable[[str], None]) -> None:
         rig.scenario.tail.tail, "--model", model, "--tuf-repo", str(rig.repository), "--out",
         str(request), log=rig.log,
     )  # fmt: skip
-    said = await run_once(
-        program("tailtwin-sign"), "publish", "--repo", str(rig.repository), "--keys",
-        str(rig.folder / "keys"), "--request", str(request), "--json", log=rig.log,
-    )  # fmt: skip
+    await rig.signers.attest_request(request)
+    await rig.signers.publish_calibration(request)
     named = json.loads((request / "request.json").read_bytes())["bundle"]
-    targets = [bundle["target"] for bundle in json.loads(said)["bundles"]]
-    rig.targets[CALIBRATED] = next(x for x in targets if x.endswith(f"/{named}"))
-    note(f"signed: {named}")
+    rig.note_published(CALIBRATED, request / named, rig.scenario.tail.tail)
+    note(f"attested, published at the calibration desk: {named}")

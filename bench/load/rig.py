@@ -6,19 +6,18 @@ and for each load a profile and a fresh copy of that folder.
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
-from hil.processes import Child, program, run_once
+from hil.processes import Child, program
 from hil.rig import Rig, find_declaration, profile_text
 from hil.scenario import load_scenario
 from shared.behaviour.kinds import LookupTable
 from shared.bundle import Bundle, parse_bundle
-from shared.bundlefile import build_bundle, pack_declared
+from shared.bundlefile import pack_declared
 from shared.signals import SignalSet
 
 ROMS: Final = 20
@@ -42,8 +41,8 @@ class LoadRig(Rig):
     def bundle_names(self) -> list[str]:
         return list(BUNDLES)
 
-    def first_targets(self) -> list[str]:
-        return list(self.targets.values())
+    def first_set(self) -> list[str]:
+        return list(self.published)
 
     def edge_of(self, signals: SignalSet, wrapper: tuple[str, ...] = ()) -> Child:
         """An edge with this signal set, in a fresh state folder; not started."""
@@ -63,24 +62,15 @@ class LoadRig(Rig):
                    "--state", str(self.state)]  # fmt: skip
         return Child("edge", command, log)
 
-    async def _publish_bundles(self) -> None:
+    def build(self) -> dict[str, Path]:
         """The airframe's models and ROMS copies of its ROM, each with its own table."""
-        keys, bundles = self.folder / "keys", self.folder / "bundles"
-        bundles.mkdir()
-        built = [build_bundle(find_declaration(name)) for name in self.bundle_names()]
+        found = super().build()
         parent = parse_bundle(find_declaration(BUNDLES[0]).read_bytes(), BUNDLES[0])
-        built += [pack_declared(rom(parent, number)) for number in range(1, ROMS + 1)]
-        files = []
-        for name, data in built:
-            files.append(str(bundles / name))
-            (bundles / name).write_bytes(data)
-        where = ("--repo", str(self.repository), "--keys", str(keys))
-        await run_once(program("tailtwin-sign"), "init", *where, log=self.log)
-        said = await run_once(
-            program("tailtwin-sign"), "publish", *where, "--json", *files, log=self.log
-        )
-        for bundle in json.loads(said)["bundles"]:
-            self.targets[bundle["target"]] = bundle["target"]
+        for number in range(1, ROMS + 1):
+            name, data = pack_declared(rom(parent, number))
+            found[f"rom_{number:02}"] = self.folder / "bundles" / name
+            found[f"rom_{number:02}"].write_bytes(data)
+        return found
 
 
 def rom(parent: Bundle, number: int) -> Bundle:
