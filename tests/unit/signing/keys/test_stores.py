@@ -13,10 +13,11 @@ from typing import Any
 import pytest
 from securesystemslib.exceptions import UnverifiedSignatureError
 from tuf.api.exceptions import UnsignedMetadataError
-from tuf.api.metadata import Metadata, Root
+from tuf.api.metadata import Metadata, Root, Snapshot
 
 from shared.errors import Rejected, TailTwinError
 from signing.keys import KeyFolder
+from signing.repositories import Repositories
 from tests.fakes.softhsm import PIN, tokens
 from tests.fakes.swtpm import boards
 
@@ -187,3 +188,22 @@ def test_a_damaged_file_is_said(store: Store, tmp_path: Path) -> None:
         path.write_bytes(damaged)
         with pytest.raises(TailTwinError):
             store.folder(tmp_path).load("root-1")
+
+
+def test_both_repositories_are_made_and_refreshed_with_keys_in_this_store(
+    store: Store, tmp_path: Path
+) -> None:
+    keys = KeyFolder(tmp_path / "keys", PASSPHRASE, lambda _: PIN)
+    keys.create("image-root-2", store.kind)
+    if store.kind != "composite":  # online keys sign daily, in milliseconds and a few bytes
+        keys.create("director-snapshot", store.kind)
+    repositories = Repositories(tmp_path / "repo", datetime(2026, 1, 1, tzinfo=UTC))
+    repositories.create(keys)
+    repositories.director.refresh(keys)
+    for name in ("image", "director"):
+        folder = tmp_path / "repo" / name / "metadata"
+        root = Metadata[Root].from_file(str(folder / "1.root.json"))
+        root.verify_delegate("root", root)
+        snapshot = Metadata[Snapshot].from_file(str(max(folder.glob("*.snapshot.json"))))
+        root.verify_delegate("snapshot", snapshot)
+        assert snapshot.signed.version == (2 if name == "director" else 1)

@@ -192,7 +192,7 @@ def test_a_wrong_pin_is_tried_once_and_asked_for_again(module: str, keys: KeyFol
 
 
 def test_tries_that_are_left_are_said_as_far_as_the_token_says() -> None:
-    """SoftHSM counts none, so with the flags of PKCS#11 v3.1, section 3.2."""
+    """SoftHSM only says that it counts, so with the flags of PKCS#11 v3.1, section 3.2."""
     flag = pkcs11.TokenFlag
     low = flag.USER_PIN_COUNT_LOW
     assert "says nothing" in token.wrong_pin(flag(0), "t").what
