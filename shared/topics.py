@@ -1,6 +1,7 @@
 """Subjects on the links: `aero.v1.{operator}.{tail}.{leaf}`, the same with slashes on MQTT.
 
-Up (tail to ground): the record classes and `hello`. Down: `ack`, `notice`.
+Up (tail to ground): the record classes, `hello`, and `update` (requests of shared/chunks.py). Down:
+`ack`, `notice`, and answers on `inbox.…`.
 Always holds: every identifier matches `[A-Za-z0-9_-]{1,32}`, so none can hold a separator or
 a wildcard.
 """
