@@ -18,8 +18,9 @@ import logging
 import os
 import signal
 from collections import Counter, deque
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Coroutine, Sequence
 from functools import partial
+from typing import Any
 
 import msgspec
 
@@ -29,7 +30,7 @@ from edge.acquire.table import SignalTable
 from edge.backlog import BacklogMeter, Waiting
 from edge.beats import Beat
 from edge.config import Settings
-from edge.flight.flights import Transition
+from edge.flight.flights import OFF_BLOCK, Transition
 from edge.flight.phase import Confidence, PhaseMachine, PhaseState
 from edge.governing import Governing
 from edge.governor import Action, Step, bulk_factor
@@ -37,6 +38,7 @@ from edge.health import Status, StatusFile
 from edge.heap import give_back
 from edge.kpi import KpiCollector
 from edge.link.sender import LinkRunner
+from edge.livemodels import LiveModels
 from edge.logbook import Logbook, Now
 from edge.models.admission import AdmissionResult, admit
 from edge.models.alerts import AlertBook
@@ -55,20 +57,24 @@ from edge.recorder import Recorder
 from edge.situation import Situation
 from edge.tasks import Tasks
 from edge.update.child import still_trusted
-from edge.update.decisions import UpdateDecision
 from edge.update.gate import Gate, GateDecision
-from edge.update.slots import BundleSet, Slots
-from edge.update.updates import UpdateClient, UpdateMemory, recall
+from edge.update.mediawatch import MediaWatch
+from edge.update.slots import Slots
+from edge.update.updates import UpdateClient
 from edge.update.verified import VerifiedBundle
-from edge.updating import fetch_child
+from edge.updating import fetch_child, trust_folder
+from edge.upkeep import Upkeep
+from edge.versions import Running, Versions
 from edge.watchdog import Hearts, Watchdog
 from shared.clock import Clock, FlightClock
 from shared.envelope import TIME_NONE
 from shared.errors import Corrupt, TailTwinError, Unreachable
 from shared.log import event
-from shared.messages import Alert, Notice, Report, Snapshot, State, encode
+from shared.messages import Alert, Report, Snapshot, State, encode
 from shared.phases import Phase
 from shared.signals import pack_signal_set
+from shared.version import VERSION_SCHEMA
+from signing.verify import AttestationPolicy
 
 # Flight seconds between two slices, in which all groups are taken, and phase and gate looked at:
 # gate inputs come at 5 Hz. What waits for a slice is journalled with it.
@@ -83,6 +89,7 @@ HEARTBEAT_S = {"tick": 20.0, "status": 30.0, "store": 60.0, "link": 60.0, "worke
 DRAIN_S = 20.0  # how long an orderly stop waits for the ground to have everything, wall
 UNLINKED_S = 5.0  # … and how long without any link
 ALERTS_KEY, SET_KEY, OFFERS_KEY = "alerts", "signal-set", "offers"
+PROBATION_KEY, VERSIONS_KEY = "probation", "versions"
 
 
 class Daemon:
@@ -146,17 +153,38 @@ class Daemon:
         # link
         self._link = LinkRunner(
             settings, self._outbox, clock, phase=lambda: self._state.phase,
-            on_notice=self._take_notice, on_handed=self._handed, on_epoch=self._new_epoch,
-            beat=self._heart("link"),
+            on_notice=lambda notice: self._upkeep.take_notice(notice),
+            on_handed=self._handed, on_epoch=self._new_epoch, beat=self._heart("link"),
         )  # fmt: skip
         # update
-        self._updates = self._update_client()
+        update = profile.update
+        self._versions = Versions(
+            settings, self._slots, clock, boot=self._outbox.boot, now=self._now,
+            emit=lambda payload: self._book.emit("report", payload, VERSION_SCHEMA),
+            keep=self._keeper(VERSIONS_KEY), kept=partial(self._outbox.get, VERSIONS_KEY),
+            running=lambda: Running(why_muted=self._models.why_muted, muted=self._models.muted),
+        )  # fmt: skip
+        self._upkeep = Upkeep(
+            self._slots, self._book, self._versions, MediaWatch(update.sources if update else ()),
+            state_dir=settings.state_dir, keep=self._keeper(OFFERS_KEY),
+            kick=self._link.kick, spawn=self._spawn,
+        )  # fmt: skip
+        self._models = LiveModels(
+            self._host, self._slots,
+            trusted=partial(
+                still_trusted, trust_folder(settings.state_dir),
+                attestation=update.attestation if update else AttestationPolicy(),
+            ),
+            audit=lambda decision, subject, reasons: self._book.audit(
+                "slot", decision, subject=subject, reasons=reasons
+            ),
+            keep=self._keeper(PROBATION_KEY), kept=partial(self._outbox.get, PROBATION_KEY),
+            changed=self._watch_inputs, is_shed=lambda: "models" in self._governing.shed,
+            spawn=self._spawn, wall_ns=clock.wall_ns, judged=self._upkeep,
+        )  # fmt: skip
+        self._upkeep.client = self._update_client()
         # what was last seen and said
         self._decision = self._gate.step(0, self._situation.gate_inputs(0), Phase.UNKNOWN)
-        self._slot, self._bundles, self._muted = "", list[str](), ""
-        self._live: BundleSet | None = None
-        self._optional: frozenset[str] = frozenset()
-        """Bundles of the live set that can raise no alert, by label."""
         self._said: State | None = None
         self._turning: Transition | None = None
         """The end of a period that was decided and is not committed yet."""
@@ -165,7 +193,6 @@ class Daemon:
         self._tick_ms_max = 0.0
         self._status_file = StatusFile(settings.state_dir / "status.json")
         self._stop = asyncio.Event()
-        self._memory = UpdateMemory()
         self._fatal: Corrupt | None = None
         self._governing = Governing(
             profile.compute, settings.state_dir, clock, tick_s=profile.pace.tick_s,
@@ -189,12 +216,12 @@ class Daemon:
             {
                 "tick": self._ticks, "worker": self._host.run,
                 "link": self._link.run, "status": self._statuses, "store": self._maintain,
-                "update": self._run_updates, "governor": self._governing.run,
+                "update": self._upkeep.run, "governor": self._governing.run,
                 "watchdog": self._watchdog.run,
                 **{f"bus-{i}": partial(self._keep_open, x) for i, x in enumerate(self._sources)},
             }
         )  # fmt: skip
-        self._tasks.spawn(self._load_live())
+        self._spawn(self._load_live())
         self._notify("READY=1")
         await self._stop.wait()
         self._notify("STOPPING=1")
@@ -213,6 +240,13 @@ class Daemon:
         self._outbox.close()
         event("edge.stopped")
         return 0
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        self._tasks.spawn(work)
+
+    def _keeper(self, key: str) -> Callable[[bytes], None]:
+        """Keeps something in the outbox, over restarts."""
+        return lambda data: self._book.keep_on(self._outbox.put, key, data)
 
     def _now(self) -> Now:
         """What a record says of its moment."""
@@ -261,6 +295,7 @@ class Daemon:
         self._report(self._pipeline.reports.step(phase.value, t_ns))
         self._send_snapshots(self._snapshots.step(t_ns))
         self._tell(self._worker_alert.judge(self._host.status, t_ns, phase))
+        self._models.look(self._host.status, now_ns)
         if self._turning is None and t_ns:
             self._turning = self._periods.machine.step(self._state, t_ns)
         if self._turning is not None:
@@ -278,8 +313,13 @@ class Daemon:
         self._send_snapshots(self._snapshots.flush())
         self._alerts.release()
         self._recorder.seal_all()
-        self._periods.close(transition, self._bundles)
+        closed, flew = self._periods.id, transition.closed.kind == "flight"
+        self._periods.close(transition, self._models.labels)
         self._turning = None
+        is_off = transition.opened.kind == "flight" and transition.why == OFF_BLOCK
+        self._models.turned(closed, flew=flew, opened=self._periods.id, at_off_block=is_off)
+        if flew:
+            self._spawn(self._versions.send("flight"))
         self._link.kick()
         gc.collect()  # the aircraft stands or has just left its stand: the moment for both
         give_back()
@@ -300,7 +340,7 @@ class Daemon:
             self._take_step(step)
 
     def _take_step(self, step: ModelStep) -> None:
-        if self._muted:
+        if not self._models.takes(step):
             return
         self._tell(self._deviations.judge(step, self._pipeline.last_known), step.signals)
         kpi = None if "kpis" in self._governing.shed else self._kpis.add(step)
@@ -334,52 +374,6 @@ class Daemon:
         for part in snapshots:
             self._book.emit("report", encode(part), "snapshot/1")
 
-    async def _load_live(self) -> None:
-        """Give the worker what the slots say is live and offline keys still vouch for; without a
-        good set nothing predicts. Beside the recorder, which does not wait for it."""
-        try:
-            live = await asyncio.to_thread(self._slots.live)
-        except TailTwinError as error:
-            self._book.audit("slot", "refused", reasons=[str(error)])
-            return
-        if live is None:
-            event("slots.empty", level=logging.WARNING)
-            return
-        against = await still_trusted(self._settings.state_dir / "tuf" / "image", live)
-        if against:
-            self._book.audit("slot", "refused", subject=live.slot, reasons=against)
-            return
-        against = await self._load(live)
-        if against:
-            self._book.audit("slot", "muted", subject=live.slot, reasons=against)
-
-    async def _load(self, live: BundleSet) -> list[str]:
-        """Make the worker use a set; what stands against it."""
-        why = await self._host.load([(live.path(b), b.sha256) for b in live.bundles])
-        self._slot, self._bundles, self._muted = live.slot, live.labels(), live.muted or why
-        self._live = live
-        self._optional = frozenset(
-            binding.label for binding in self._host.bindings if not binding.bundle.monitors
-        )
-        if "models" in self._governing.shed:
-            await self._fit_models()
-        self._watch_inputs()
-        return [why] if why else []
-
-    async def _fit_models(self) -> None:
-        """Give the worker the live set again: all of it, or what the governor leaves of it."""
-        live = self._live
-        if live is None or self._muted:
-            return
-        gone = self._optional if "models" in self._governing.shed else frozenset()
-        kept = [
-            b for b, label in zip(live.bundles, live.labels(), strict=True) if label not in gone
-        ]
-        why = await self._host.load([(live.path(b), b.sha256) for b in kept])
-        if why:
-            event("models.not_fitted", why=why, level=logging.ERROR)
-        self._watch_inputs()
-
     def _watch_inputs(self) -> None:
         """Means and snapshots of what the worker's set reads."""
         self._pace_models()
@@ -408,15 +402,14 @@ class Daemon:
 
         return UpdateClient(
             slots=self._slots, fetch=fetch_child(self._settings, self._link.ground_time_ns),
-            admit=admitted, load=self._load, ask=self._ask_gate, record=self._record_update,
+            admit=admitted, load=self._models.load, ask=self._ask_gate, record=self._upkeep.record,
             clock=self._clock, beat=self._heart("update", profile.update.deadline_s),
         )  # fmt: skip
 
-    async def _run_updates(self) -> None:
-        if self._updates is None:
-            await self._stop.wait()
-        else:
-            await self._updates.run()
+    async def _load_live(self) -> None:
+        """Beside the recorder, which does not wait for it; then say what runs."""
+        await self._models.start()
+        await self._versions.send("boot")
 
     def _ask_gate(self) -> GateDecision:
         """The gate as of this instant."""
@@ -429,28 +422,7 @@ class Daemon:
             self._book.audit("gate", "open" if decision.open else "shut",
                         reasons=[reason.text for reason in decision.reasons])  # fmt: skip
         self._decision = decision
-        if self._updates is not None:
-            self._updates.on_gate(decision)
-
-    def _take_notice(self, notice: Notice) -> None:
-        if self._updates is not None:
-            self._updates.offer(notice.target, "notice", notice.by)
-            self._keep_offers(self._updates)
-
-    def _record_update(self, told: UpdateDecision) -> None:
-        self._book.audit(
-            "update", told.decision, subject=told.bundle, reasons=told.texts(),
-            detail=told.detail(),
-        )  # fmt: skip
-        self._link.kick()
-        if self._updates is not None:
-            self._keep_offers(self._updates)
-
-    def _keep_offers(self, updates: UpdateClient) -> None:
-        """What still waits for the gate outlives a restart."""
-        if updates.memory != self._memory:
-            self._memory = updates.memory
-            self._book.keep_on(self._outbox.put, OFFERS_KEY, msgspec.msgpack.encode(self._memory))
+        self._upkeep.see_gate(decision)
 
     # -- staying in budget
 
@@ -458,7 +430,7 @@ class Daemon:
         """What there is to shed here."""
         bulk, models = bool(self._recorder.bulk), bool(self._host.bindings)
         there: dict[Step, bool] = {
-            "models": bool(self._optional) and models, "bulk_2": bulk, "bulk_5": bulk, "kpis": models,
+            "models": bool(self._models.optional) and models, "bulk_2": bulk, "bulk_5": bulk, "kpis": models,
         }  # fmt: skip
         return [step for step, is_there in there.items() if is_there]
 
@@ -467,7 +439,7 @@ class Daemon:
         factor = bulk_factor(shed)
         self._recorder.thin(factor)
         if action.step == "models":
-            self._tasks.spawn(self._fit_models())
+            self._spawn(self._models.fit())
         if action.step == "kpis":
             for kpi in self._kpis.flush():
                 self._book.emit("kpi", encode(kpi), "kpi/1")
@@ -509,13 +481,20 @@ class Daemon:
             )  # fmt: skip
             self._book.emit("state", encode(state), "state/1")
 
+    def _muted(self) -> dict[str, str]:
+        """Name of a bundle, or of the slot, to why it does not predict."""
+        models = self._models
+        return {models.slot or "slot": models.why_muted} if models.why_muted else models.muted
+
     def _describe(self) -> State:
         """The state but for the outbox's figures, which change with every record."""
         return State(
             phase=self._state.phase.value, confidence=str(self._state.confidence),
             gate_open=self._decision.open,
             gate_reasons=[reason.code for reason in self._decision.reasons],
-            link=self._link.status.link, slot=self._slot, bundles=self._bundles,
+            link=self._link.status.link, slot=self._models.slot, bundles=self._models.labels,
+            muted=sorted(self._models.muted), is_on_probation=self._models.probation is not None,
+            set_id=self._models.set_id,
             alerts=self._alerts.standing(), worker=self._host.status.state,
             boot=self._outbox.boot, outbox_records=0, outbox_bytes=0, oldest_unsafe_ns=None,
             esns=[engine.esn for engine in self._settings.tail.engines],
@@ -553,8 +532,7 @@ class Daemon:
             detail["quarantined"] = f"{opened.quarantined.name}: {opened.reason}"
         self._book.audit("boot", "started", subject=self._outbox.epoch, detail=detail)
         self._book.keep_on(self._send_signal_set)
-        if self._updates is not None:
-            self._updates.resume(recall(self._outbox.get(OFFERS_KEY)))
+        self._upkeep.resume(self._outbox.get(OFFERS_KEY))
 
     def _send_signal_set(self) -> None:
         """The set travels once an epoch, before the first block that uses it."""
@@ -645,9 +623,10 @@ class Daemon:
             tick_ms_max=round(self._tick_ms_max, 2), outbox_records=stats.records,
             outbox_bytes=stats.bytes, unsafe_records=sum(stats.depth.values()),
             oldest_unsafe_event_ns=stats.oldest_unsafe_ns or None, bytes_up=link.bytes_up,
-            alerts=self._alerts.standing(), worker=self._host.status.state, slot=self._slot,
-            bundles=self._bundles,
-            updates_pending=list(self._updates.pending) if self._updates else [],
+            alerts=self._alerts.standing(), worker=self._host.status.state, slot=self._models.slot,
+            bundles=self._models.labels, updates_pending=self._upkeep.pending,
+            set_id=self._models.set_id, muted=self._muted(),
+            probation=self._models.waits_for(),
             profile=self._settings.profile.name, is_stopping=self._stop.is_set(),
             governor=self._governing.status, late=self._hearts.late(),
             backlog=self._backlog.now,

@@ -59,6 +59,11 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     """Of the link's last failure."""
     last_ack_ns: int | None = None
     """Wall clock."""
+    set_id: str = ""
+    muted: dict[str, str] = {}
+    """Name of a bundle, or of the slot, to why it does not predict."""
+    probation: str = ""
+    """What the set on probation still needs; empty when none is."""
 
 
 class StatusFile:

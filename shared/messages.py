@@ -228,6 +228,10 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
     esns: list[str]
     shed: list[str] = []
     """What the governor has switched off, in its order: `models`, `bulk_2`, `bulk_5`, `kpis`."""
+    muted: list[str] = []
+    """Bundles that failed their probation, by name: they do not predict."""
+    set_id: str = ""
+    is_on_probation: bool = False
 
 
 class KpiSeries(msgspec.Struct, frozen=True, kw_only=True):

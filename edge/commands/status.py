@@ -98,7 +98,7 @@ def _rows(s: Status) -> Iterator[tuple[str, str | list[str]]]:
     yield "models", _models(s)
     yield "alerts", list(s.alerts) or "none stands"
     if s.updates_pending:
-        yield "updates wait", list(s.updates_pending)
+        yield "updates wait", [target or "what is directed" for target in s.updates_pending]
     yield from _budget(s)
     if s.late:
         yield "TASKS LATE", [f"{name}: no heartbeat for {x:.0f} s" for name, x in s.late.items()]
@@ -123,7 +123,10 @@ def _link(s: Status) -> str:
 
 def _models(s: Status) -> list[str]:
     head = f"worker {s.worker}" + (f", slot {s.slot}" if s.slot else "")
-    return [head, *s.bundles]
+    head += f", set {s.set_id}" if s.set_id else ""
+    muted = [f"MUTED {name}: {why}" for name, why in s.muted.items()]
+    probation = [f"on probation: {s.probation}"] if s.probation else []
+    return [head, *s.bundles, *muted, *probation]
 
 
 def _budget(s: Status) -> Iterator[tuple[str, str | list[str]]]:

@@ -19,6 +19,8 @@ from shared.messages import Oooi
 from shared.phases import AIRBORNE, Phase
 
 TURN_S = 120.0  # on the ground for longer, without a known phase, is no touch-and-go; assumption
+OFF_BLOCK = "off-block"
+"""Why a flight was opened whose beginning was seen."""
 ORDER = ("out_ns", "off_ns", "on_ns", "in_ns")
 
 
@@ -98,7 +100,7 @@ class FlightMachine:
             return None
         seen_out = before is Phase.PARKED and phase is Phase.TAXI_OUT
         where = "the air" if phase is Phase.UNKNOWN else phase.value
-        why = "off-block" if seen_out else f"first seen in {where}"
+        why = OFF_BLOCK if seen_out else f"first seen in {where}"
         transition = self._switch("flight", t_ns, why)
         if seen_out:
             self._mark(out_ns=t_ns - round(state.phase_age_s * 1e9))

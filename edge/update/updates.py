@@ -189,6 +189,20 @@ class UpdateClient:
                   is_pending=True)  # fmt: skip
         self._wake.set()
 
+    def failed_probation(self, set_id: str, name: str, why: str) -> None:
+        """A bundle of the live set predicts no more; the set goes back at the next open gate."""
+        self._gate.look()
+        self._say("probation", "muted", (UpdateReason("probation", why),), name=name,
+                  origin="director", set_id=set_id)  # fmt: skip
+        if self._back is None or self._back.set_id != set_id:
+            self.go_back(BackDue(set_id=set_id, code="probation", why=f"{name}: {why}"))
+
+    def passed_probation(self, set_id: str, why: str) -> None:
+        """The live set is the last known good one."""
+        self._gate.look()
+        self._say("probation", "passed", (UpdateReason("probation", why),), origin="director",
+                  set_id=set_id)  # fmt: skip
+
     def on_gate(self, decision: GateDecision) -> None:
         """The gate, each time the recorder has looked."""
         if self._gate.saw(decision):

@@ -14,7 +14,7 @@ from edge import daemon as daemon_module
 from edge.governor import STEPS, Action
 from edge.health import read_status
 from edge.notify import Notifier
-from edge.update.slots import BundleSet
+from edge.update.slots import BundleSet, SlotBundle
 from edge.usage import Used
 from shared.block import decode_block
 from shared.messages import Alert, Audit, State, decode
@@ -159,13 +159,17 @@ def test_models_that_can_raise_no_alert_go_and_the_others_stay(
 
     edge = aircraft.daemon
     monkeypatch.setattr(edge, "_host", FakeHost())
+    monkeypatch.setattr(edge._models, "host", edge._host)
     live = BundleSet(
         slot="a", folder=Path("x"),
-        bundles=tuple(SimpleNamespace(file=f"{n}.tar.zst", sha256=n) for n in ("egt-1", "rom-1")),  # type: ignore[arg-type]
+        bundles=tuple(
+            SlotBundle(name=n[:3], release=1, sha256=n, file=f"{n}.tar.zst")
+            for n in ("egt-1", "rom-1")
+        ),
     )  # fmt: skip
 
     async def scene() -> None:
-        assert await edge._load(live) == []
+        assert await edge._models.load(live) == []
         assert edge._able() == ["models", "bulk_2", "bulk_5", "kpis"]
         state = edge._governing._state
         for shed, decision in ((("models",), "shed"), ((), "restored")):

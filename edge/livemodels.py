@@ -1,0 +1,239 @@
+"""The live models: which set the worker runs, what of it is muted, and whether it may stay.
+
+In: live sets, model steps, the worker's status, periods that begin and end. Out: what is loaded,
+and verdicts of the probation.
+Always holds: what is muted predicts nothing from that moment on, before anything is written; the
+other bundles go on; what a muted bundle or set would have said is not used.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, Protocol
+
+import msgspec
+
+from edge.models.host import HostStatus, ModelHost
+from edge.models.step import ModelStep
+from edge.update.probation import Probation, ProbationState, resume, tally
+from edge.update.slots import BundleSet, Slots
+from shared.errors import TailTwinError
+from shared.log import event
+
+KEEP_S = 60.0
+"""Counts of a probation that a power cut may lose, flight seconds; assumption: of a flight."""
+
+
+class Judged(Protocol):
+    """Told of what a probation decided."""
+
+    def muted(self, set_id: str, name: str, why: str) -> None:
+        """This bundle failed; it predicts no more, and the set is to be left."""
+
+    def passed(self, set_id: str, why: str) -> None:
+        """The set is the last known good one now."""
+
+    def damaged(self, set_id: str, why: str) -> None:
+        """The live set cannot be read."""
+
+
+class LiveModels:
+    """trusted: what stands against a set by the metadata aboard. audit: of the slot, (decision,
+    subject, reasons). keep, kept: the probation over restarts. changed: the worker reads other
+    signals now. is_shed: the governor leaves only what can raise an alert."""
+
+    def __init__(
+        self,
+        host: ModelHost,
+        slots: Slots,
+        *,
+        trusted: Callable[[BundleSet], Awaitable[list[str]]],
+        audit: Callable[[str, str, list[str]], None],
+        keep: Callable[[bytes], None],
+        kept: Callable[[], bytes | None],
+        changed: Callable[[], None],
+        is_shed: Callable[[], bool],
+        spawn: Callable[[Coroutine[Any, Any, None]], None],
+        wall_ns: Callable[[], int],
+        judged: Judged,
+    ) -> None:
+        self.host, self._slots = host, slots
+        self._trusted, self._audit, self._keep, self._kept = trusted, audit, keep, kept
+        self._changed, self._is_shed, self._spawn = changed, is_shed, spawn
+        self._wall_ns, self._judged = wall_ns, judged
+        self.live: BundleSet | None = None
+        self.slot, self.labels = "", list[str]()
+        self.why_muted = ""
+        """Why nothing of the set predicts, or empty."""
+        self.muted: dict[str, str] = {}
+        """Name of a bundle to why it does not predict."""
+        self.optional: frozenset[str] = frozenset()
+        """Bundles of the live set that can raise no alert, by label."""
+        self.probation: Probation | None = None
+        self._saved: ProbationState | None = None
+        self._saved_ns = 0
+        self._failures = 0
+
+    @property
+    def set_id(self) -> str:
+        return self.live.id if self.live else ""
+
+    async def start(self) -> None:
+        """Give the worker what the slots say is live and offline keys still vouch for; without a
+        good set nothing predicts. Beside the recorder, which does not wait for it."""
+        try:
+            live = await asyncio.to_thread(self._slots.live)
+        except TailTwinError as error:
+            self._audit("refused", "", [str(error)])
+            self.why_muted = str(error).partition("\n")[0]
+            view = await asyncio.to_thread(self._slots.view)
+            self._judged.damaged(view.live, self.why_muted)
+            return
+        if live is None:
+            event("slots.empty", level=logging.WARNING)
+            return
+        against = await self._trusted(live)
+        if against:
+            self._audit("refused", live.slot, against)
+            self.why_muted = "; ".join(against)
+            return
+        against = await self.load(live)
+        if against:
+            self._audit("muted", live.slot, against)
+
+    async def load(self, live: BundleSet) -> list[str]:
+        """Make the worker use a set; what stands against it."""
+        probation = await asyncio.to_thread(self._begin, live) if live.probation else None
+        muted = {**live.muted_bundles, **(probation.state.failed if probation else {})}
+        kept = [] if live.muted else [b for b in live.bundles if b.name not in muted]
+        why = await self.host.load([(live.path(b), b.sha256) for b in kept])
+        self.live, self.slot, self.labels = live, live.slot, live.labels()
+        self.why_muted, self.muted = live.muted or why, muted
+        self.probation, self._saved = probation, None
+        self.optional = frozenset(
+            binding.label for binding in self.host.bindings if not binding.bundle.monitors
+        )
+        if self._is_shed():
+            await self.fit()
+        self._changed()
+        return [why] if why else []
+
+    async def fit(self) -> None:
+        """Give the worker the live set again: what is not muted, nor left out by the governor."""
+        live = self.live
+        if live is None or self.why_muted:
+            return
+        gone = self.optional if self._is_shed() else frozenset()
+        kept = [
+            b
+            for b, label in zip(live.bundles, live.labels(), strict=True)
+            if label not in gone and b.name not in self.muted
+        ]
+        why = await self.host.load([(live.path(b), b.sha256) for b in kept])
+        if why:
+            event("models.not_fitted", why=why, level=logging.ERROR)
+        self._changed()
+
+    # -- probation
+
+    def takes(self, step: ModelStep) -> bool:
+        """Whether a step may be used; on probation it is counted first."""
+        name = step.bundle.name
+        if self.why_muted or name in self.muted:
+            return False
+        if self.probation is None or step.label not in self.labels:
+            return True
+        why = self.probation.took(name, tally(step))
+        if why:
+            self._mute({name: why})
+        return not why
+
+    def look(self, status: HostStatus, now_ns: int) -> None:
+        """Workers that died, and counts to keep. now_ns: flight clock."""
+        died, self._failures = status.failures - self._failures, status.failures
+        if self.probation is None:
+            return
+        if died > 0:
+            self._mute(self.probation.worker_died(died, status.last_failure))
+        if now_ns - self._saved_ns >= KEEP_S * 1e9:
+            self._save(now_ns)
+
+    def turned(self, closed: str, *, flew: bool, opened: str, at_off_block: bool) -> None:
+        """A period ended and the next one is open."""
+        if self.probation is None or self.live is None:
+            return
+        if self.probation.ended(closed, flew=flew):
+            self._spawn(self._pass(self.live, closed))
+        if at_off_block:
+            self.probation.off_block(opened)
+        self._save(self._saved_ns)
+
+    def waits_for(self) -> str:
+        """What the set on probation still needs; empty when none is."""
+        return self.probation.waits_for() if self.probation else ""
+
+    def _begin(self, live: BundleSet) -> Probation:
+        try:
+            good = self._slots.fallback()
+        except TailTwinError:
+            good = None
+        proven = {b.sha256 for b in good.bundles} if good else set()
+        data, kept = self._kept(), None
+        try:
+            kept = msgspec.msgpack.decode(data, type=ProbationState) if data else None
+        except msgspec.DecodeError:
+            pass  # an older form: the next whole flight counts
+        state = resume(
+            kept, live.id, [b.name for b in live.bundles],
+            [b.name for b in live.bundles if b.sha256 not in proven],
+            live.muted_bundles, self._wall_ns(),
+        )  # fmt: skip
+        return Probation(state)
+
+    def _mute(self, fails: dict[str, str]) -> None:
+        """At once, and durably as soon as a thread has done it."""
+        if not fails or self.live is None:
+            return
+        self.muted = {**self.muted, **fails}
+        self._save(self._saved_ns)
+        for name, why in fails.items():
+            self._judged.muted(self.live.id, name, why)
+        self._spawn(self._write_mutes(self.live, fails))
+
+    async def _write_mutes(self, live: BundleSet, fails: dict[str, str]) -> None:
+        await self.fit()
+        for name, why in fails.items():
+            try:
+                await asyncio.to_thread(self._write_mute, live.id, name, why)
+            except (TailTwinError, OSError) as error:
+                # the probation's own state says it as well
+                event("slot.not_muted", name=name, why=str(error), level=logging.ERROR)
+
+    def _write_mute(self, set_id: str, name: str, why: str) -> None:
+        if self._slots.view().live == set_id:
+            self._slots.mute_bundle(name, why)
+
+    async def _pass(self, live: BundleSet, flight: str) -> None:
+        def prove() -> bool:
+            is_live = self._slots.view().live == live.id
+            if is_live:
+                self._slots.prove()
+            return is_live
+
+        try:
+            is_done = await asyncio.to_thread(prove)
+        except (TailTwinError, OSError) as error:
+            event("slot.not_proven", why=str(error), level=logging.ERROR)
+            return
+        if is_done and self.live is live:
+            self.probation = None
+            self.live = msgspec.structs.replace(live, probation=False)
+            self._judged.passed(live.id, f"flight {flight}, within range")
+
+    def _save(self, now_ns: int) -> None:
+        self._saved_ns = now_ns
+        if self.probation is not None and self.probation.state != self._saved:
+            self._saved = self.probation.state
+            self._keep(msgspec.msgpack.encode(self._saved))
