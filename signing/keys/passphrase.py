@@ -1,7 +1,7 @@
 """A passphrase over a private key: PKCS8 EncryptedPrivateKeyInfo, PBES2 with scrypt (RFC 7914).
 
 In: a PKCS8 key, a passphrase. Out: PEM that load_pem_private_key of `cryptography` opens.
-Always holds: a guess costs 128 MiB and half a second of one core (measured, ADR 0027), where the
+Always holds: a guess costs 128 MiB and 0.4 s of a core (measured, ADR 0027), where the
 library's own writer leaves it at 2,048 rounds of PBKDF2 (0.4 ms).
 """
 
