@@ -21,8 +21,11 @@ from shared.profile import ComputeProfile
 from shared.settings import load_settings_file
 from shared.signals import SignalSet, load_signal_set
 from shared.topics import check_identifier
+from signing.verify import BUNDLE_BYTES_MAX, AttestationPolicy
 
 SOURCES_MAX = 16  # buses of one computer; assumption
+UPDATE_SOURCES_MAX = 8
+SOURCE_SCHEMES = ("https", "http", "nats", "file")
 
 
 class _Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -46,11 +49,13 @@ class StandLink(_Strict, frozen=True, kw_only=True):
 
 
 class Update(_Strict, frozen=True, kw_only=True):
-    """Where signed bundles come from. url: base of the image repository."""
+    """Where signed bundles come from. sources: tried in order, as `open_source` takes them."""
 
-    url: str
+    sources: tuple[str, ...]
     deadline_s: float = 120.0
+    step_s: float = 60.0
     bundle_bytes_max: int = 8 << 20
+    attestation: AttestationPolicy = AttestationPolicy()
 
 
 class Recording(_Strict, frozen=True, kw_only=True):
@@ -162,10 +167,23 @@ def load_profile(path: Path) -> tuple[Profile, SignalSet]:
         "recording.snapshot_post_s": 0 <= profile.recording.snapshot_post_s <= 120,
         "air.bytes_per_s_max": profile.air.bytes_per_s_max >= 0,
         "pace.kpi_step_s": 0 < pace.kpi_step_s <= pace.kpi_window_s,
+        **_update_bounds(profile.update),
     }.items():
         if not ok:
             raise ConfigError("out of range", f"{path}: {key}", "see docs/configuration.md")
     return profile, load_signal_set(path.parent / profile.signal_set)
+
+
+def _update_bounds(update: Update | None) -> dict[str, bool]:
+    if update is None:
+        return {}
+    return {
+        "update.sources": 1 <= len(update.sources) <= UPDATE_SOURCES_MAX
+        and all(text.partition("://")[0] in SOURCE_SCHEMES for text in update.sources),
+        "update.deadline_s": 1 <= update.deadline_s <= 3600,
+        "update.step_s": 0 < update.step_s <= update.deadline_s,
+        "update.bundle_bytes_max": 1 <= update.bundle_bytes_max <= BUNDLE_BYTES_MAX,
+    }
 
 
 def load_settings(profile_path: Path, state_dir: Path) -> Settings:

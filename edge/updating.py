@@ -6,9 +6,11 @@ In: settings and the parts of the daemon. Out: a `FetchChild` and who this aircr
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 from edge.config import Settings
 from edge.update.child import FetchChild
+from edge.update.verified import FetchRequest
 from signing.verify import Aircraft
 
 
@@ -23,12 +25,23 @@ def aircraft(settings: Settings) -> Aircraft:
 
 
 def fetch_child(
-    settings: Settings, ground_time_ns: Callable[[], int | None] = lambda: None
+    settings: Settings,
+    ground_time_ns: Callable[[], int | None] = lambda: None,
+    bus_utc_ns: Callable[[], int | None] = lambda: None,
 ) -> FetchChild:
-    """The child that fetches from the repository the profile names."""
-    update = settings.profile.update
+    """The child that fetches what the director says, from the sources of the profile."""
+    profile = settings.profile
+    update = profile.update
     assert update is not None
-    return FetchChild(
-        settings.state_dir / "tuf" / "image", update.url, aircraft(settings),
-        update.deadline_s, update.bundle_bytes_max, ground_time_ns,
+    asked = FetchRequest(
+        folder=str(trust_folder(settings.state_dir)), sources=update.sources,
+        aircraft=aircraft(settings), attestation=update.attestation,
+        deadline_s=update.deadline_s, step_s=update.step_s, bytes_max=update.bundle_bytes_max,
+        staging_may_be_memory=profile.bench,
     )  # fmt: skip
+    return FetchChild(asked, ground_time_ns, bus_utc_ns)
+
+
+def trust_folder(state_dir: Path) -> Path:
+    """Of both repositories' trust, below the state folder."""
+    return state_dir / "tuf"

@@ -10,15 +10,22 @@ from edge.commands import Commands, add_state, command
 from shared.errors import ConfigError
 from shared.files import write_durably
 
+ROOT_FILE_BYTES_MAX = 1 << 20
+
 
 def add(commands: Commands) -> None:
     init = command(
         commands, "init", "give a fresh state folder its identity",
-        "tailtwin-edge init --state /var/lib/tailtwin --tail-file tail.toml --tuf-root 1.root.json",
+        "tailtwin-edge init --state /var/lib/tailtwin --tail-file tail.toml "
+        "--image-root image/1.root.json --director-root director/1.root.json",
     )  # fmt: skip
     add_state(init)
     init.add_argument("--tail-file", type=Path, required=True, help="operator, tail, engines; TOML")
-    init.add_argument("--tuf-root", type=Path, required=True, help="1.root.json of the repository")
+    for name in ("image", "director"):
+        init.add_argument(
+            f"--{name}-root", type=Path, required=True, metavar="FILE",
+            help=f"1.root.json of the {name} repository",
+        )  # fmt: skip
     init.add_argument(
         "--recovery-pub", type=Path, metavar="FILE",
         help="public half of an offline recovery key: whoever has the other half can read the "
@@ -39,24 +46,24 @@ def _init(args: argparse.Namespace) -> int:
     from edge.config import load_tail
     from edge.outbox.devicekey import RECOVERY_FILE
     from edge.outbox.keyring import load_recovery_public
-    from edge.update.client import provision
+    from edge.update.provision import provision
+    from edge.updating import trust_folder
     from shared.identity import Signer
 
     tail = load_tail(args.tail_file)
-    try:
-        root = args.tuf_root.read_bytes()
-    except OSError as error:
-        raise ConfigError(f"cannot read: {error.strerror}", str(args.tuf_root)) from None
+    roots = [_read(path) for path in (args.image_root, args.director_root)]
     if args.recovery_pub is not None:
         load_recovery_public(args.recovery_pub)
-    provision(args.state / "tuf" / "image", root)
+    nonce = provision(trust_folder(args.state), *roots)
     identity = args.state / "identity"
     device = Signer.create(identity / "device.key")
     _write(identity / "tail.toml", args.tail_file.read_bytes())
     _write(identity / "device.pub", device.public.hex().encode())
     if args.recovery_pub is not None:
         _write(identity / RECOVERY_FILE, args.recovery_pub.read_bytes())
-    print(json.dumps({"tail": tail.tail, "device_pub": device.public.hex()}))
+    print(json.dumps({
+        "tail": tail.tail, "device_pub": device.public.hex(), "time_reset_nonce": nonce,
+    }))  # fmt: skip
     return 0
 
 
@@ -67,6 +74,14 @@ def _enrol(args: argparse.Namespace) -> int:
     load_settings_file(Enrolment, args.file, "copy the file that `tailtwin-ground enroll` wrote")
     _write(args.state / "identity" / "enrolment.toml", args.file.read_bytes())
     return 0
+
+
+def _read(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(ROOT_FILE_BYTES_MAX)
+    except OSError as error:
+        raise ConfigError(f"cannot read: {error.strerror}", str(path)) from None
 
 
 def _write(path: Path, data: bytes) -> None:

@@ -16,13 +16,11 @@ if TYPE_CHECKING:
 
 def add(commands: Commands) -> None:
     parser = command(
-        commands, "install", "install the first models, at the shop",
-        "tailtwin-edge install --profile acms.toml --state /var/lib/tailtwin "
-        "egt_rom/egt_rom-1-….tar.zst",
+        commands, "install", "install the first set of models, as the director says, at the shop",
+        "tailtwin-edge install --profile acms.toml --state /var/lib/tailtwin",
     )  # fmt: skip
     add_profile(parser)
     add_state(parser)
-    parser.add_argument("target", nargs="+", help="target paths in the image repository")
     parser.set_defaults(act=_install)
 
 
@@ -31,30 +29,30 @@ def _install(args: argparse.Namespace) -> int:
 
     settings = load_settings(args.profile, args.state)
     if settings.profile.update is None:
-        raise ConfigError("no [update] section", str(args.profile), "say where the repository is")
-    print(json.dumps({"installed": asyncio.run(_install_first(settings, args.target))}))
+        raise ConfigError(
+            "no [update] section", str(args.profile), "say where signed bundles come from"
+        )
+    print(json.dumps({"installed": asyncio.run(_install_first(settings))}))
     return 0
 
 
-async def _install_first(settings: Settings, targets: list[str]) -> list[str]:
+async def _install_first(settings: Settings) -> list[str]:
     from edge.models.admission import admit
-    from edge.update.slots import Slots
-    from edge.update.verified import VerifiedBundle
+    from edge.update.slots import Slots, SlotsView
+    from edge.update.verified import FetchFailure
     from edge.updating import fetch_child
 
-    fetch = fetch_child(settings)
-    bundles = []
-    for target in targets:
-        answer = await fetch(target, {})
-        if not isinstance(answer, VerifiedBundle):
-            raise Rejected(f"{answer.code}: {answer.text}", target, "see the repository")
-        result = await admit(answer.file, settings.profile.compute.models)
-        if result.ok and result.sha256 != answer.sha256:
-            raise Rejected("admission judged other bytes than TUF verified", target, "try again")
+    answer = await fetch_child(settings)("", SlotsView())
+    if isinstance(answer, FetchFailure):
+        raise Rejected(f"{answer.code}: {answer.text}", settings.tail.tail)
+    for bundle in answer.bundles:
+        result = await admit(bundle.file, settings.profile.compute.models)
         if not result.ok:
-            raise Rejected("; ".join(result.reasons), target, "build the bundle again")
-        bundles.append(answer)
-    installed = Slots(settings.state_dir).install_first(bundles)
-    for bundle in bundles:
+            raise Rejected("; ".join(result.reasons), bundle.target, "build the bundle again")
+        judged = (result.sha256, result.name, result.release)
+        if judged != (bundle.sha256, bundle.name, bundle.release):
+            raise Rejected(f"the bundle says {judged}", bundle.target, "publish it as it is")
+    installed = Slots(settings.state_dir).install_first(answer.bundles)
+    for bundle in answer.bundles:
         bundle.file.unlink(missing_ok=True)
     return installed.labels()

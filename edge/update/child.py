@@ -1,6 +1,6 @@
 """The child processes that know TUF, seen from the recorder: one fetches, one checks again.
 
-In: a target path and the releases not to fall behind. Out: a `FetchAnswer`. In: a live set. Out:
+In: a target path and what is in the slots. Out: a `FetchAnswer`. In: a live set. Out:
 what stands against it.
 Always holds: the child is gone when the call returns or is cancelled, at the latest at the
 deadline; what it answers is decoded strictly; a child that dies has fetched nothing.
@@ -11,22 +11,22 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
 
 from edge.update.slots import BundleSet, SlotsView
 from edge.update.verified import (
-    DEADLINE_S,
     MESSAGE_BYTES_MAX,
     FetchAnswer,
     FetchFailure,
     FetchRequest,
+    RecheckBundle,
     RecheckRequest,
-    VerifiedBundle,
+    VerifiedSet,
 )
-from signing.verify import BUNDLE_BYTES_MAX, Aircraft
+from signing.verify import AttestationPolicy
 
 START_S_MAX = 10.0  # assumption: starting Python and importing tuf took 0.2 s where measured
 RECHECK_S_MAX = 30.0  # assumption: starting and verifying took 0.4 s where measured
@@ -37,65 +37,72 @@ _CODE_ROOT = Path(__file__).resolve().parents[2]
 class FetchChild:
     """Runs `python -m edge.update.client` once a call.
 
-    ground_time_ns: the last wall time the ground proved, or None.
+    asked: what is the same in every call. ground_time_ns: the last wall time the ground proved, or
+    None; bus_utc_ns: what the bus says, or None.
     """
 
     def __init__(
         self,
-        folder: Path,
-        url: str,
-        aircraft: Aircraft,
-        deadline_s: float = DEADLINE_S,
-        bytes_max: int = BUNDLE_BYTES_MAX,
+        asked: FetchRequest,
         ground_time_ns: Callable[[], int | None] = lambda: None,
+        bus_utc_ns: Callable[[], int | None] = lambda: None,
         command: tuple[str, ...] = (sys.executable, "-P", "-m", "edge.update.client"),
     ) -> None:
-        self._folder, self._url, self._aircraft = folder, url, aircraft
-        self._deadline_s, self._bytes_max = deadline_s, bytes_max
-        self._ground_time_ns, self._command = ground_time_ns, command
+        self._asked, self._command = asked, command
+        self._ground_time_ns, self._bus_utc_ns = ground_time_ns, bus_utc_ns
 
-    async def __call__(self, target: str, releases: Mapping[str, int] | SlotsView) -> FetchAnswer:
-        least = releases.releases if isinstance(releases, SlotsView) else releases
-        request = FetchRequest(
-            folder=str(self._folder), url=self._url, target=target, aircraft=self._aircraft,
-            releases=dict(least), deadline_s=self._deadline_s, bytes_max=self._bytes_max,
-            ground_time_ns=self._ground_time_ns(),
+    async def __call__(self, target: str, slots: SlotsView) -> FetchAnswer:
+        request = msgspec.structs.replace(
+            self._asked, target=target, releases=slots.releases, held=slots.held,
+            ground_time_ns=self._ground_time_ns(), bus_utc_ns=self._bus_utc_ns(),
         )  # fmt: skip
+        deadline_s = request.deadline_s
         try:
-            async with asyncio.timeout(self._deadline_s + START_S_MAX):
+            async with asyncio.timeout(deadline_s + START_S_MAX):
                 returncode, output = await _ask(self._command, msgspec.json.encode(request))
         except TimeoutError:
             return FetchFailure(
-                kind="unreachable", code="deadline", text=f"not done in {self._deadline_s:g} s"
-            )
-        return self._answer(returncode, output, target)
+                kind="unreachable", code="deadline", text=f"not done in {deadline_s:g} s",
+                may_pass=True,
+            )  # fmt: skip
+        return _answer(returncode, output, target)
 
-    def _answer(self, returncode: int | None, output: bytes, target: str) -> FetchAnswer:
-        died = FetchFailure(
-            kind="unreachable",
-            code="child_died",
-            text=f"the fetching child ended with {returncode}",
-        )
-        if returncode != 0 or len(output) > MESSAGE_BYTES_MAX:
-            return died
-        try:
-            answer: FetchAnswer = msgspec.json.decode(output, type=FetchAnswer)
-        except msgspec.DecodeError:
-            return died
-        if isinstance(answer, VerifiedBundle) and answer.target != target:
-            return died
-        return answer
+
+def _answer(returncode: int | None, output: bytes, target: str) -> FetchAnswer:
+    died = FetchFailure(
+        kind="unreachable", code="child_died", may_pass=True,
+        text=f"the fetching child ended with {returncode}",
+    )  # fmt: skip
+    if returncode != 0 or len(output) > MESSAGE_BYTES_MAX:
+        return died
+    try:
+        answer: FetchAnswer = msgspec.json.decode(output, type=FetchAnswer)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return died
+    if isinstance(answer, VerifiedSet) and target not in ("", *(b.target for b in answer.bundles)):
+        return died
+    return answer
 
 
 async def still_trusted(
-    folder: Path, live: BundleSet, command: tuple[str, ...] = RECHECK_COMMAND
+    folder: Path,
+    live: BundleSet,
+    attestation: AttestationPolicy,
+    command: tuple[str, ...] = RECHECK_COMMAND,
 ) -> list[str]:
     """What stands against a live set, by the TUF metadata kept in `folder`; empty: nothing does.
 
-    folder: `state/tuf/image`. Without an answer of the child the set is not trusted.
+    folder: `state/tuf`. Without an answer of the child the set is not trusted.
     """
-    bundles = tuple((f"{b.name}/{b.file}", b.release, b.sha256) for b in live.bundles)
-    request = RecheckRequest(folder=str(folder), bundles=bundles)
+    request = RecheckRequest(
+        folder=str(folder), attestation=attestation,
+        bundles=tuple(
+            RecheckBundle(
+                target=b.path, release=b.release, sha256=b.sha256, path=str(live.path(b))
+            )
+            for b in live.bundles
+        ),
+    )  # fmt: skip
     try:
         async with asyncio.timeout(RECHECK_S_MAX):
             returncode, output = await _ask(command, msgspec.json.encode(request))

@@ -45,6 +45,14 @@ class Wanted:
     parent: Wanted | None = None
 
     @property
+    def name(self) -> str:
+        return self.custom.name
+
+    @property
+    def release(self) -> int:
+        return self.custom.release
+
+    @property
     def sha256(self) -> str:
         return self.target.hashes["sha256"]
 

@@ -10,16 +10,18 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
+from msgspec.structs import replace
 from tuf.api.exceptions import DownloadError
 from tuf.api.metadata import Root
 
 from edge.update.choice import SET_BUNDLES, Wanted, chosen, directed
 from edge.update.contents import check_contents
 from edge.update.disk import PosixDisk
-from edge.update.failures import EXPECTED, Refused, failure, failure_of, worst
+from edge.update.evidence import Evidence
+from edge.update.failures import EXPECTED, Refused, failure_of, worst
 from edge.update.fetch import BoundedFetcher
 from edge.update.floor import FILE, TIME_NS_MAX, Anchor, TimeFloor
 from edge.update.lock import Lock
@@ -36,7 +38,7 @@ from edge.update.verified import (
 )
 from shared.clock import Clock
 from shared.errors import Corrupt, Rejected, Unreachable
-from signing.verify import DIRECTOR_POLICY, IMAGE_POLICY, check_target_path
+from signing.verify import DIRECTOR_POLICY, IMAGE_POLICY, check_target_path, set_id
 from signing.verify.resets import RESET_BYTES_MAX, check_reset, reset_path
 
 METADATA_BYTES_MAX = 24_000_000
@@ -85,7 +87,9 @@ class _Session:
         self._contents, self._opened, self._disk = contents, opened, PosixDisk()
         self._end_ns = clock.mono_ns() + round(request.deadline_s * 1e9)
         self._floor = TimeFloor(folder / FILE, self._disk)
-        self._remark = ""
+        self._evidence = Evidence(folder, self._disk)
+        self._withdrawn: tuple[str, ...] = ()
+        self._remark, self._step = "", ""
 
     def run(self) -> FetchAnswer:
         self._check_place()
@@ -97,10 +101,8 @@ class _Session:
                 with closing(self._opened(text)) as source:
                     return self._from(source, left_s if is_last else left_s / 2)
             except (Refused, *EXPECTED) as error:
-                failures.append(failure_of(error, _named(text)))
-        if not failures:
-            return failure("rejected", "rejected", "no source", "update.sources")
-        return worst(failures)
+                failures.append(failure_of(error, f"{self._step}{_named(text)}"))
+        return replace(worst(failures), withdrawn=self._withdrawn)
 
     def _check_place(self) -> None:
         if not self._request.staging_may_be_memory and is_memory(self._folder):
@@ -123,19 +125,47 @@ class _Session:
             source, self._clock, deadline_s, request.step_s,
             METADATA_BYTES_MAX + SET_BUNDLES * request.bytes_max, self._folder / "partial",
         )  # fmt: skip
+        self._step = ""
         time = self._time(fetcher)
         director = self._updater("director", fetcher, time, Guard(DIRECTOR_POLICY, tail))
         image = self._updater("image", fetcher, time, Guard(IMAGE_POLICY))
         try:
-            director.refresh()
-            entries, rollback_of = directed(director, tail)
+            try:
+                self._step = "director repository, "
+                director.refresh()
+                entries, rollback_of = directed(director, tail)
+            except (Refused, *EXPECTED):
+                self._look_for_withdrawals(image)
+                raise
+            self._step = "image repository, "
             image.refresh()
+            self._withdrawn = self._no_longer_signed(image)
             wanted = chosen(entries, image, request)
+            if rollback_of == set_id(wanted):
+                raise Refused(Rejected, "metadata", f"set {rollback_of} is to be left for itself")
         finally:
             proofs = [p for u in (director, image) if (p := u.proof()) is not None]
             self._floor.raise_to(proved_ns(_bounded(request.ground_time_ns), proofs))
         bundles = tuple(self._bring(wanted, image))
-        return VerifiedSet(bundles=bundles, rollback_of=rollback_of, source=source.name)
+        self._evidence.keep(bundles, image.roles_loaded(), request.held)
+        return VerifiedSet(
+            bundles=bundles, rollback_of=rollback_of, source=source.name, withdrawn=self._withdrawn
+        )
+
+    def _look_for_withdrawals(self, image: TrustedUpdater) -> None:
+        """A director that fails, or was taken over, keeps no withdrawal from us."""
+        with suppress(Refused, *EXPECTED):
+            image.refresh()
+            self._withdrawn = self._no_longer_signed(image)
+
+    def _no_longer_signed(self, image: TrustedUpdater) -> tuple[str, ...]:
+        """What is held and that this metadata, whole and in time, does not name any more."""
+        known = self._evidence.known()
+        return tuple(
+            sha256
+            for sha256 in self._request.held
+            if sha256 in known and _is_withdrawn(image, known[sha256], sha256)
+        )
 
     def _updater(
         self, repository: str, fetcher: BoundedFetcher, time: TrustedTime, guard: Guard
@@ -233,6 +263,17 @@ class _Session:
         others.sort(key=lambda p: p.stat().st_mtime_ns, reverse=True)
         for old in others[max(0, FETCHED_MAX - len(needed)) :]:
             old.unlink()
+
+
+def _is_withdrawn(image: TrustedUpdater, path: str, sha256: str) -> bool:
+    """Metadata that cannot be had, and a delegation that is over, withdraw nothing."""
+    try:
+        found = image.find(path)
+    except EXPECTED:
+        return False
+    if found is None:
+        return not image.ended
+    return found.target.hashes.get("sha256") != sha256
 
 
 def _bundle(wanted: Wanted, paths: dict[str, Path]) -> VerifiedBundle:

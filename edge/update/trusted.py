@@ -15,6 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from urllib.parse import quote
 
 from tuf.api import exceptions
 from tuf.api.metadata import DelegatedRole, Metadata, Root, Signed, TargetFile, Targets
@@ -32,7 +33,6 @@ ROOT_BYTES_MAX = 512_000  # python-tuf's own bound
 ROOT_ROTATIONS_MAX = 256  # of one session, python-tuf's own; the next one goes on from there
 ROOTS_MAX = 4096  # kept in all; assumption: a root changes less than weekly for 50 years
 METADATA_BYTES_MAX = 5_000_000  # of one file, python-tuf's own
-PREVIOUS = "targets.previous"
 
 register()
 
@@ -199,6 +199,14 @@ class TrustedUpdater(Updater):
         found = self._load_targets(role, Targets.type)
         return None if self.ended else (found, entry)
 
+    def roles_loaded(self) -> list[str]:
+        """The names, as files have them, of every targets role that this session trusted."""
+        return [
+            quote(role, "")
+            for role, signed in self._trusted_set._trusted_set.items()
+            if isinstance(signed, Targets)
+        ]
+
     def fetch(self, target: TargetFile, path: Path) -> None:
         """Verified under a name aside, durable, then renamed; nothing when it is there already."""
         if self.find_cached_target(target, str(path)) is not None:
@@ -236,8 +244,6 @@ class TrustedUpdater(Updater):
         kept = self._disk.read(path, METADATA_BYTES_MAX)
         if kept == data:
             return
-        if kept is not None and path.name == f"{Targets.type}.json":
-            write_durably(self._disk, path.with_name(PREVIOUS), kept)
         write_durably(self._disk, path, data)
 
     def _update_root_symlink(self) -> None:

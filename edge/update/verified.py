@@ -40,8 +40,7 @@ class FetchRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     """
 
     folder: str
-    sources: Annotated[tuple[str, ...], Meta(max_length=SOURCES_MAX)] = ()
-    url: str = ""  # until both repositories are in use
+    sources: Annotated[tuple[str, ...], Meta(min_length=1, max_length=SOURCES_MAX)]
     aircraft: Aircraft
     target: str = ""
     releases: dict[str, int] = {}
@@ -75,11 +74,13 @@ class VerifiedBundle(msgspec.Struct, frozen=True, kw_only=True, tag="bundle"):
 
 class VerifiedSet(msgspec.Struct, frozen=True, kw_only=True, tag="set"):
     """Everything that this aircraft should run now. rollback_of: the id of a set that is to be
-    left for the last known good one; empty when none is. source: where it came from."""
+    left for the last known good one; empty when none is. source: where it came from. withdrawn:
+    sha-256 of what is held and no longer signed, by newer metadata that verified whole."""
 
     bundles: tuple[VerifiedBundle, ...]
     rollback_of: str = ""
     source: str = ""
+    withdrawn: tuple[str, ...] = ()
 
     @property
     def id(self) -> str:
@@ -90,16 +91,18 @@ class FetchFailure(msgspec.Struct, frozen=True, kw_only=True, tag="failure"):
     """Why there is no set: what, where, and what to do.
 
     kind: whose fault, as in `shared.errors`. code: for machines. may_pass: trying again later may
-    help, be it only because one source of several did not answer.
+    help, be it only because one source of several did not answer. withdrawn: as of a
+    `VerifiedSet`, where the session learned it before it failed.
     """
 
     kind: Kind
     code: str
     text: str
     may_pass: bool = False
+    withdrawn: tuple[str, ...] = ()
 
 
-FetchAnswer = VerifiedSet | VerifiedBundle | FetchFailure  # the middle one goes
+FetchAnswer = VerifiedSet | FetchFailure
 
 
 class RecheckBundle(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -115,5 +118,5 @@ class RecheckRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     """Are these still what offline keys signed? folder: of our trust, `state/tuf`."""
 
     folder: str
-    bundles: tuple[tuple[str, int, str], ...]
+    bundles: tuple[RecheckBundle, ...]
     attestation: AttestationPolicy = AttestationPolicy()

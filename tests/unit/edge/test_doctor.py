@@ -34,7 +34,7 @@ host = "127.0.0.1"
 port = 1
 bytes_per_s_max = 1000
 [update]
-url = "http://127.0.0.1:1/tuf"
+sources = ["http://127.0.0.1:1/tuf"]
 """
 
 

@@ -27,27 +27,32 @@ def umask() -> Iterator[None]:
     os.umask(before)
 
 
-def init(tmp_path: Path, root: bytes, *more: str) -> int:
+def init(tmp_path: Path, roots: tuple[bytes, bytes], *more: str) -> int:
     (tmp_path / "tail.toml").write_text(TAIL)
-    (tmp_path / "1.root.json").write_bytes(root)
+    where = []
+    for name, root in zip(("image", "director"), roots, strict=True):
+        (tmp_path / f"{name}.json").write_bytes(root)
+        where += [f"--{name}-root", str(tmp_path / f"{name}.json")]
     return main(
         ["init", "--state", str(tmp_path / "state"), "--tail-file", str(tmp_path / "tail.toml"),
-         "--tuf-root", str(tmp_path / "1.root.json"), *more]
+         *where, *more]
     )  # fmt: skip
 
 
 def test_a_root_that_nobody_signed_is_refused_before_anything_is_made(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    unsigned = json.loads(Shop(tmp_path / "shop").root()) | {"signatures": []}
-    assert init(tmp_path, json.dumps(unsigned).encode()) != 0
+    image, director = Shop(tmp_path / "shop").roots()
+    unsigned = json.loads(director) | {"signatures": []}
+    assert init(tmp_path, (image, json.dumps(unsigned).encode())) != 0
     assert "not a trustworthy root" in capsys.readouterr().err
-    assert init(tmp_path, b"[" * 100_000) != 0
+    assert init(tmp_path, (b"[" * 100_000, director)) != 0
+    assert init(tmp_path, (director, image)) != 0  # a director names no attestors
     assert not (tmp_path / "state").exists()
 
 
 def test_what_init_makes_is_nobody_elses(tmp_path: Path) -> None:
-    assert init(tmp_path, Shop(tmp_path / "shop").root()) == 0
+    assert init(tmp_path, Shop(tmp_path / "shop").roots()) == 0
     made = [tmp_path / "state", *(tmp_path / "state").rglob("*")]
     assert len(made) > 5
     assert [path for path in made if stat.S_IMODE(path.stat().st_mode) & 0o077] == []
@@ -79,7 +84,7 @@ def test_a_daemon_that_crashes_leaves_no_keys_in_a_core_file(tmp_path: Path) -> 
 def test_a_recovery_key_is_made_off_the_aircraft_and_only_its_public_half_goes_aboard(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    root = Shop(tmp_path / "shop").root()
+    root = Shop(tmp_path / "shop").roots()
     assert main(["recovery-key", "--out", str(tmp_path / "fleet")]) == 0
     private, public = tmp_path / "fleet.key", tmp_path / "fleet.pub"
     assert stat.S_IMODE(private.stat().st_mode) == 0o600

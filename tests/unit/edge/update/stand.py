@@ -1,36 +1,51 @@
-"""A real repository, served over real HTTP on loopback, and an aircraft beside it.
+"""Both repositories, signed by the real signer, and an aircraft beside them.
 
-The server can be told to lie: other bytes for a path, a status, or a body that drips.
+A source is the folder itself, or real HTTP on loopback that can be told to lie: other bytes for a
+path, a status, or a body that drips. What is in the bundles is not looked at unless a test asks.
 """
 
 from __future__ import annotations
 
 import asyncio
+import shutil
+import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-from edge.models.admission import AdmissionResult
-from edge.update.client import fetch_bundle, provision
-from edge.update.decisions import UpdateDecision
+import msgspec
+from tuf.api.metadata import Root
+
+from edge.update.choice import Wanted
+from edge.update.contents import check_contents
 from edge.update.gate import GateDecision, GateReason
+from edge.update.provision import provision
+from edge.update.session import fetch_set
 from edge.update.slots import Slots
-from edge.update.updates import UpdateClient
-from edge.update.verified import FetchAnswer, FetchRequest, VerifiedBundle
+from edge.update.verified import FetchAnswer, FetchFailure, FetchRequest, VerifiedSet
 from shared.clock import ManualClock
 from shared.phases import Phase
+from signing.attest import attest
+from signing.declare import Declared
 from signing.keys import KeyFolder
-from signing.publish import Declared, Repository
+from signing.repositories import Repositories
 from signing.verify import Aircraft, Applicability
+from tests.fakes.attested import CLAIMS, POLICY
+from tests.fakes.bundles import packed
 
 NOW = datetime(2027, 3, 1, 12, 0, 0, tzinfo=UTC)
 DAY_S = 86_400.0
-AIRCRAFT = Aircraft(tail="B737-33102", type="B737-800", esns=("802001", "802002"))
+TAIL = "B737-33102"
+AIRCRAFT = Aircraft(tail=TAIL, type="B737-800", esns=("802001", "802002"))
+MODEL = Applicability(types=("B737",), esns=("ESN1", "ESN2"))
+MODEL_AIRCRAFT = Aircraft(tail=TAIL, type="B737", esns=("ESN1", "ESN2"))
+"""Whom the real bundle of tests.fakes is made for."""
 FITS = Applicability(types=("B737-800",), esns=("802001", "802002"))
 OPEN = GateDecision(True, (), 0, 0.0, Phase.PARKED)
 SHUT = GateDecision(False, (GateReason("phase", "phase is cruise"),), 0, 30.0, Phase.CRUISE)
@@ -100,15 +115,38 @@ def serving(folder: Path) -> Iterator[Server]:
         http.server_close()
 
 
+@cache
+def _made(now: datetime) -> Path:
+    """Keys and both repositories with one tail, once a process; tests copy them."""
+    made = tempfile.TemporaryDirectory(prefix="tailtwin-shop-")
+    _KEPT.append(made)
+    folder = Path(made.name)
+    keys = KeyFolder(folder / "keys")
+    repositories = Repositories(folder / "repo", now)
+    repositories.create(keys)
+    repositories.director.add_tail(keys, TAIL)
+    return folder
+
+
+_KEPT: list[tempfile.TemporaryDirectory[str]] = []
+
+
 class Shop:
-    """Signs what the tests need, at a time they choose."""
+    """Signs what the tests need, at a time they choose. folder: what a source has."""
 
-    def __init__(self, folder: Path, threshold: int = 2, now: datetime = NOW) -> None:
+    def __init__(self, folder: Path, now: datetime = NOW) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in ("repo", "keys"):
+            shutil.copytree(_made(now) / name, folder / name)
         self.folder, self.keys = folder / "repo", KeyFolder(folder / "keys")
-        self.at(now).create(self.keys, 3, threshold)
+        self.assigned: dict[str, str] = {}
 
-    def at(self, now: datetime) -> Repository:
-        return Repository(self.folder, now)
+    @property
+    def url(self) -> str:
+        return f"file://{self.folder}"
+
+    def at(self, now: datetime) -> Repositories:
+        return Repositories(self.folder, now)
 
     def publish(
         self,
@@ -117,20 +155,51 @@ class Shop:
         now: datetime = NOW,
         name: str = "egt",
         content: bytes | None = None,
+        role: str = "targets",
+        parent: str = "",
     ) -> str:
+        """A bundle into the image repository; for `calibration` one of this tail."""
         file = self.folder.parent / f"{name}-{release}.0.0.tar.zst"
         file.write_bytes(content or f"{name} release {release} ".encode() * 50)
+        tail = TAIL if role == "calibration" else ""
         bundle = Declared(
-            file=file, data=file.read_bytes(), name=name, release=release, applicability=who
+            file=file, data=file.read_bytes(), name=name, release=release, applicability=who,
+            parent=parent, tail=tail,
+        )  # fmt: skip
+        self.at(now).image.publish(self.keys, [bundle], role)
+        return f"cal/{tail}/{name}/{file.name}" if tail else f"{name}/{file.name}"
+
+    def model(self, release: int = 1, data: bytes = b"") -> bytes:
+        """A real bundle for MODEL_AIRCRAFT, attested by this shop's attestor."""
+        return attest(data or packed(release)[1], CLAIMS, [self.keys.load("attestor-1")])[1]
+
+    def assign(
+        self, *targets: str, now: datetime = NOW, tail: str = TAIL, rollback_of: str = ""
+    ) -> None:
+        """The whole set of the tail."""
+        at = self.at(now)
+        at.director.assign(self.keys, tail, list(targets), at.image, rollback_of)
+
+    def offer(self, release: int, now: datetime = NOW, **more: object) -> str:
+        """Publish a bundle, and assign it in the place of its namesake."""
+        target = self.publish(release, now=now, **more)  # type: ignore[arg-type]
+        self.assigned[target.split("/")[-2]] = target
+        self.assign(*self.assigned.values(), now=now)
+        return target
+
+    def refresh(self, now: datetime) -> None:
+        at = self.at(now)
+        at.image.refresh(self.keys)
+        at.director.refresh(self.keys)
+
+    def metadata(self, name: str, repository: str = "image") -> Path:
+        return self.folder / repository / "metadata" / name
+
+    def roots(self) -> tuple[bytes, bytes]:
+        return (
+            self.metadata("1.root.json").read_bytes(),
+            self.metadata("1.root.json", "director").read_bytes(),
         )
-        self.at(now).publish(self.keys, [bundle])
-        return f"{name}/{file.name}"
-
-    def metadata(self, name: str) -> Path:
-        return self.folder / "metadata" / name
-
-    def root(self) -> bytes:
-        return self.metadata("1.root.json").read_bytes()
 
 
 def clock_at(now: datetime = NOW) -> ManualClock:
@@ -144,74 +213,56 @@ class RealMono(ManualClock):
         return time.monotonic_ns()
 
 
+def unjudged(wanted: Wanted, data: bytes, parent: bytes, root: Root, request: FetchRequest) -> None:
+    """In the place of `check_contents`, for bundles that are none inside."""
+
+
 class Aboard:
-    """One aircraft's update parts, with release 1 live, its gate open, and all that it decided."""
+    """One aircraft's trust, with release 1 live."""
 
-    def __init__(self, folder: Path, shop: Shop, server: Server) -> None:
+    def __init__(self, folder: Path, shop: Shop, *sources: str) -> None:
         self.state = folder / "state"
-        self.trust = self.state / "tuf" / "image"
-        self.server, self.clock = server, RealMono(0, clock_at().wall_ns())
-        self.gate = OPEN
-        self.decisions: list[UpdateDecision] = []
-        self.aircraft = AIRCRAFT
-        self.deadline_s = 5.0
-        self.admits, self.loads = True, True
-        self.judged_release = 0
-        self.on_step: Callable[[str], None] = lambda step: None
-        provision(self.trust, shop.root())
+        self.trust = self.state / "tuf"
+        self.sources: Sequence[str] = sources or (shop.url,)
+        self.clock = RealMono(0, clock_at().wall_ns())
+        self.aircraft, self.deadline_s, self.judges = AIRCRAFT, 5.0, False
+        provision(self.trust, *shop.roots())
         self.slots = Slots(self.state)
-        first = self.fetch(shop.publish(1))
-        assert isinstance(first, VerifiedBundle), first
-        self.slots.install_first([first])
-        first.file.unlink()
+        shop.offer(1)
+        first = self.taken()
+        self.slots.install_first(first.bundles)
+        for bundle in first.bundles:
+            bundle.file.unlink()
 
-    def fetch(self, target: str, **changes: object) -> FetchAnswer:
+    def fetch(self, target: str = "", **changes: object) -> FetchAnswer:
+        view = self.slots.view()
         request = FetchRequest(
-            folder=str(self.trust), url=self.server.url, target=target, aircraft=self.aircraft,
-            releases=self.slots.releases(), deadline_s=self.deadline_s,
+            folder=str(self.trust), sources=tuple(self.sources), target=target,
+            aircraft=self.aircraft, releases=view.releases, held=view.held, attestation=POLICY,
+            deadline_s=self.deadline_s, staging_may_be_memory=True,
         )  # fmt: skip
-        for key, value in changes.items():
-            request = FetchRequest(**{**_fields(request), key: value})  # type: ignore[arg-type]
-        return fetch_bundle(request, self.clock)
+        contents = check_contents if self.judges else unjudged
+        return fetch_set(msgspec.structs.replace(request, **changes), self.clock, contents=contents)
 
-    async def _fetch(self, target: str, releases: object) -> FetchAnswer:
-        self.on_step("download")
-        await asyncio.sleep(0.01)  # a thread cannot be cancelled once it runs; the real child can
-        return await asyncio.to_thread(self.fetch, target)
+    def taken(self, target: str = "", **changes: object) -> VerifiedSet:
+        answer = self.fetch(target, **changes)
+        assert isinstance(answer, VerifiedSet), answer
+        return answer
 
-    async def _admit(self, bundle: VerifiedBundle) -> AdmissionResult:
-        self.on_step("admission")
-        await asyncio.sleep(0.01)
-        return AdmissionResult(
-            self.admits, [] if self.admits else ["operator Loop"],
-            bundle.sha256, bundle.name, "", self.judged_release or bundle.release,
-        )  # fmt: skip
-
-    async def _load(self, live: object) -> list[str]:
-        return [] if self.loads else ["the worker did not start"]
-
-    def client(self, retry_s: float = 60.0) -> UpdateClient:
-        return UpdateClient(
-            slots=self.slots, fetch=self._fetch, admit=self._admit, load=self._load,
-            ask=lambda: self.gate, record=self.decisions.append, clock=self.clock, retry_s=retry_s,
-        )  # fmt: skip
-
-    def live_release(self) -> int:
-        live = self.slots.live()
-        assert live is not None
-        return live.bundles[0].release
-
-    def said(self) -> list[tuple[str, str]]:
-        return [(d.step, d.decision) for d in self.decisions]
+    def refused(self, target: str = "", **changes: object) -> FetchFailure:
+        """Why not; nothing unverified lies under a final name."""
+        before = set((self.trust / "targets").iterdir())
+        answer = self.fetch(target, **changes)
+        assert isinstance(answer, FetchFailure), answer
+        assert "to do: " in answer.text
+        new = set((self.trust / "targets").iterdir()) - before
+        assert not [p for p in new if p.suffix == ".zst"]
+        return answer
 
 
-def _fields(request: FetchRequest) -> dict[str, object]:
-    return {name: getattr(request, name) for name in request.__struct_fields__}
-
-
-async def settle(client: UpdateClient, done: Callable[[], bool], seconds: float = 10.0) -> None:
+async def settle(client: object, done: Callable[[], bool], seconds: float = 10.0) -> None:
     """Run the client until `done`, then stop it."""
-    task = asyncio.create_task(client.run())
+    task = asyncio.create_task(client.run())  # type: ignore[attr-defined]
     try:
         async with asyncio.timeout(seconds):
             while not done():
