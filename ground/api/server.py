@@ -109,7 +109,7 @@ def make_app(paths: Paths, config: GroundConfig, tuf_repo: Path | None) -> FastA
     if tuf_repo is not None:
         for part in SERVED:
             folder = part.rstrip("/")
-            app.mount(f"/tuf/{folder}", StaticFiles(directory=tuf_repo / folder, check_dir=False))
+            app.mount(f"/tuf/{folder}", _Published(directory=tuf_repo / folder, check_dir=False))
     return app
 
 
@@ -121,6 +121,13 @@ async def _serve_updates(client: Client, operator: str, repo: Path) -> None:
         except Exception as error:
             event("updates_not_served", level=logging.ERROR, error=repr(error))
             await asyncio.sleep(RESPONDER_WAIT_S)
+
+
+class _Published(StaticFiles):
+    """A folder that is not there yet has no files, which is 404 and no fault of ours."""
+
+    async def check_config(self) -> None:
+        pass
 
 
 class _Bound:

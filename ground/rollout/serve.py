@@ -36,7 +36,7 @@ from shared.messages import decode, encode
 from shared.topics import IDENTIFIER, parse_subject, subject
 
 QUEUE = "update"
-SERVED = ("image/metadata/", "image/targets/", "director/metadata/")
+SERVED = ("image/metadata/", "image/targets/", "director/metadata/", "time/")
 WAITING_MAX = 4  # of one tail; a client of ours has one
 PENDING_MAX = 1024  # inside nats-py, requests of all tails
 ABSENT = (FileNotFoundError, NotADirectoryError, IsADirectoryError)

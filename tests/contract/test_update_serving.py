@@ -46,7 +46,7 @@ def repo(site: Site) -> Path:
     folder = site.folder / "repo"
     for path, data in {
         "image/metadata/timestamp.json": b"{}", "director/metadata/1.root.json": b"root",
-        "image/targets/egt/big.tar.zst": BIG, "drafts/2.root.json": b"draft",
+        "image/targets/egt/big.tar.zst": BIG, "time/N1.json": b"reset", "drafts/2.root.json": b"draft",
         "image/secret.json": b"secret", "director/targets/x": b"x", "image/metadata/.keep": b"",
     }.items():  # fmt: skip
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
@@ -96,6 +96,7 @@ def test_only_what_the_repositories_publish_is_read(site: Site, repo: Path) -> N
         async with Serving(site, repo) as serving:
             chunk = await serving.ask(ChunkRequest(1, "director/metadata/1.root.json", 0, 100))
             assert (chunk.status, chunk.total, chunk.data) == ("ok", 4, b"root")
+            assert (await serving.ask(ChunkRequest(1, "time/N1.json", 0, 9))).data == b"reset"
             for path in (
                 "drafts/2.root.json", "image/secret.json", "director/targets/x", "image/metadata",
                 "image/metadata/", "image/metadata/.keep", "image/metadata/link.json",

@@ -37,6 +37,7 @@ from tests.contract.update_places import (
     Place,
     Unanswered,
 )
+from tests.unit.edge.update.stand import Aboard, Shop
 from tests.unit.ground.synthetic import TAIL, Tail
 
 OTHER = "A320-00007"
@@ -320,6 +321,27 @@ def test_a_name_of_a_source_holds_no_password(place: Place, source: Source) -> N
     if isinstance(place, NatsPlace):
         assert place._site.passwords[TAIL] not in source.name
     assert source.name.split("://")[0] in ("http", "https", "nats", "file")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_whole_session_brings_the_same_set_from_everywhere(
+    kind: str, tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both repositories, an answer that two wrong sources before it do not spoil."""
+    monkeypatch.setenv("SSL_CERT_FILE", str(request.getfixturevalue("authority").file))
+    shop = Shop(tmp_path / "shop")
+    place = make(kind, shop.folder, request)
+    aboard = Aboard(tmp_path, shop)
+    target_path = shop.offer(2)
+    source = place.open()
+    text = place.url() if isinstance(place, NatsPlace) else source.name
+    source.close()
+    aboard.sources = ("http://127.0.0.1:9/tuf", f"file://{tmp_path}/none", text)
+    found = aboard.taken()
+    assert [(b.target, b.release) for b in found.bundles] == [(target_path, 2)]
+    assert found.source == source.name
+    assert found.bundles[0].file.read_bytes().startswith(b"egt release 2")
+    place.close()
 
 
 # What only some kinds can do.

@@ -124,6 +124,7 @@ class HttpPlace(Place):
     def _serve(self, sock: socket.socket) -> None:
         self._open.append(sock)
         try:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if self._tls is not None:
                 sock = self._tls.server.wrap_socket(sock, server_side=True)
                 self._open.append(sock)
