@@ -1,9 +1,11 @@
 """A signing request: what the ground asks the signers to sign, and why.
 
-In: a folder with `request.json`, a bundle and its declaration. Out: a checked `SigningRequest`.
+In: a folder with `request.json`, a bundle, its declaration and its parent's bundle. Out: a checked
+`SigningRequest`.
 Always holds: the files are those that the request names by sha-256, the declaration is what the
-bundle says, and so is all of the request that a bundle says too. Tail, reason, model errors and notes
-are the word of whoever made it. A request signs nothing and decides nothing.
+bundle says, and so is all of the request that a bundle says too; one that names a parent differs
+from it in numbers only, within the parent's bounds. Tail, reason, model errors and notes are the
+word of whoever made it. A request signs nothing and decides nothing.
 """
 
 from __future__ import annotations
@@ -60,8 +62,12 @@ class SigningRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     declaration: _Name
     declaration_sha256: _Sha
     tail: str
+    parent: Annotated[str, Meta(max_length=200, pattern=r"^[A-Za-z0-9_.-]*\Z")] = ""
+    """File in the folder: the published bundle whose numbers this one changes; empty where it is a
+    release of its own, for the offline signers."""
+    parent_sha256: Annotated[str, Meta(pattern=r"^([0-9a-f]{64})?\Z")] = ""
     replaces: _Text
-    """The release whose shape and monitors were taken, with the sha-256 of its bundle.json."""
+    """The release that flies, with the sha-256 of its bundle.json."""
     by: _Text
     reason: _Text
     made_ns: int
@@ -98,7 +104,27 @@ def load_request(folder: Path) -> tuple[SigningRequest, BundleFiles]:
     made_from = (request.full_fidelity, request.baselines, request.flights)
     _need(made_from == (declared.full_fidelity, source.baselines, source.flights),
           "full fidelity, baselines or flights differ from the bundle's", where)  # fmt: skip
+    _check_parent(folder, request, files)
     return request, files
+
+
+def read_parent(folder: Path, request: SigningRequest) -> bytes:
+    """The parent's bundle file, b"" where there is none; Rejected unless it is the one named."""
+    _need(bool(request.parent) == bool(request.parent_sha256), "a parent without its sha-256",
+          str(folder / FILE))  # fmt: skip
+    if not request.parent:
+        return b""
+    return _named(folder, request.parent, request.parent_sha256, ModelBounds().bundle_bytes_max)
+
+
+def _check_parent(folder: Path, request: SigningRequest, files: BundleFiles) -> None:
+    data = read_parent(folder, request)
+    if not data:
+        return
+    from shared.calibration import against  # here: onnx, for those who read requests only
+
+    reasons = against(files, unpack(data, ModelBounds(), request.parent))
+    _need(not reasons, f"no calibration of its parent: {'; '.join(reasons[:4])}", request.bundle)
 
 
 def summary(request: SigningRequest, bundle: Bundle) -> str:
@@ -107,6 +133,7 @@ def summary(request: SigningRequest, bundle: Bundle) -> str:
     lines = [
         f"{request.name} {request.version}, release {request.release}, for {request.tail or 'a type'}",
         f"  replaces      {request.replaces}",
+        f"  numbers of    {request.parent or 'its own: a release for the offline signers'}",
         f"  asked by      {request.by}: {request.reason}",
         f"  made for      ESN {', '.join(x.esn for x in bundle.instances)}",
         f"  may run on    {_may_run_on(bundle)}",

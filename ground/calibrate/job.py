@@ -1,8 +1,8 @@
 """Calibration as a person or a job asks for it: from the lake to a signing request.
 
-In: a ground's folders, a tail, the release to go on from. Out: a folder with `request.json`, the
-candidate bundle and its declaration. Always holds: the ground signs nothing and offers nothing; the
-folder appears complete or not at all.
+In: a ground's folders, a tail, its type's release and the one that flies. Out: a folder with
+`request.json`, the candidate bundle, its declaration and its parent's bundle. Always holds: the
+ground signs nothing and offers nothing; the folder appears complete or not at all.
 """
 
 from __future__ import annotations
@@ -35,10 +35,13 @@ Say = Callable[[float, str], None]
 
 class Order(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What is to be calibrated. flights: empty for the newest closed ones. bounds: of the computer
-    it will run on. before: the `bundle.json` of the release to go on from."""
+    it will run on. before: the `bundle.json` of the release that flies. parent: the bundle file of
+    the type's release, as published; empty when `before` is it, and then the request is for a
+    release of its own, which the calibration role cannot publish."""
 
     tail: str
     before: Bundle
+    parent: bytes = b""
     release: int
     by: str
     reason: str = ""
@@ -47,7 +50,7 @@ class Order(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
 
 
 def calibrate(context: Context, payload: dict[str, Any], progress: Progress) -> dict[str, Any]:
-    """The job. payload: an `Order`, with `before` as JSON has it."""
+    """The job. payload: an `Order`, with `before` as JSON has it and `parent` in base64."""
     try:
         order = msgspec.convert(payload, Order)
         order = msgspec.structs.replace(
@@ -86,11 +89,16 @@ def make_request(
     flown, notes = read_flown(records, paths.flights, order.tail, flights, order.before)
     say(0.2, "asking the full-fidelity model")
     made = reduce_again(
-        order.before, engine, {esn: x for esn, x in held.items() if x is not None}, flown,
-        order.release, order.bounds,
+        parent_of(order), engine, {esn: x for esn, x in held.items() if x is not None}, flown,
+        order.release, order.bounds, before=order.before, tail=order.tail,
     )  # fmt: skip
     say(0.9, "packing")
     return write_request(order, made, notes, out, now_ns)
+
+
+def parent_of(order: Order) -> Bundle:
+    """Of the type; whose numbers are calibrated."""
+    return unpack(order.parent, ModelBounds(), "parent").bundle if order.parent else order.before
 
 
 def write_request(
@@ -104,6 +112,7 @@ def write_request(
     filename, packed = pack_declared(bundle)
     declaration = pretty(bundle)
     provenance = bundle.calibration
+    parent = unpack(order.parent, ModelBounds(), "parent") if order.parent else None
     assert isinstance(provenance.baselines, dict) and isinstance(provenance.flights, tuple)
     seen = ", ".join(provenance.flights)
     request = SigningRequest(
@@ -111,6 +120,7 @@ def write_request(
         bundle_sha256=hashlib.sha256(packed).hexdigest(),
         declaration=f"{bundle.name}_v{bundle.release}.json",
         declaration_sha256=hashlib.sha256(declaration).hexdigest(), tail=order.tail,
+        parent=parent.filename if parent else "", parent_sha256=parent.sha256 if parent else "",
         replaces=f"release {order.before.release}, {declared_sha256(order.before)}",
         by=order.by, reason=order.reason or f"model error over {seen}", made_ns=now_ns,
         full_fidelity=bundle.full_fidelity, baselines=provenance.baselines,
@@ -121,6 +131,8 @@ def write_request(
     try:
         write_durably(aside / filename, packed)
         write_durably(aside / request.declaration, declaration)
+        if parent is not None:
+            write_durably(aside / request.parent, order.parent)
         text = msgspec.json.format(msgspec.json.encode(request), indent=1)
         write_durably(aside / FILE, text + b"\n")
         aside.rename(out)
@@ -131,31 +143,48 @@ def write_request(
     return request
 
 
-def published(repository: Path, model: str) -> tuple[Bundle, int]:
-    """(newest release of a model in a TUF repository's targets, number for the next).
+class Published(msgspec.Struct, frozen=True):
+    """What there is of a model. parent: the newest bundle file of the type. newest: the newest
+    release for the tail, that or a calibration. release: number of the next."""
+
+    parent: bytes
+    newest: Bundle
+    release: int
+
+
+def published(repository: Path, model: str, tail: str) -> Published:
+    """What the targets of an image repository hold.
 
     Its signatures are for the aircraft to check; here the file must have the hash in its name.
     """
-    folder = repository / "targets" / model
+    targets = repository / "image" / "targets"
+    of_type = _bundles(targets / model)
+    if not of_type:
+        raise Rejected(f"no bundle of {model!r}", str(targets / model),
+                       "publish one, or give --before")  # fmt: skip
+    parent, data = max(of_type, key=lambda x: x[0].release)
+    calibrated = [bundle for bundle, _ in _bundles(targets / "cal" / tail / model)]
+    newest = max([parent, *calibrated], key=lambda x: x.release)
+    return Published(data, newest, newest.release + 1)
+
+
+def _bundles(folder: Path) -> list[tuple[Bundle, bytes]]:
     found = []
     for path in sorted(folder.glob(f"*{SUFFIX}"))[:TARGETS_MAX]:
         sha256, _, name = path.name.partition(".")
         data = path.read_bytes()
         if hashlib.sha256(data).hexdigest() != sha256:
             raise Rejected("not the bytes that its name says", str(path), "restore the repository")
-        found.append(unpack(data, ModelBounds(), name).bundle)
-    if not found:
-        raise Rejected(f"no bundle of {model!r}", str(folder), "publish one, or give --before")
-    newest = max(found, key=lambda x: x.release)
-    return newest, newest.release + 1
+        found.append((unpack(data, ModelBounds(), name).bundle, data))
+    return found
 
 
-def declared(path: Path) -> Bundle:
-    """A release from its declaration or its bundle file."""
+def declared(path: Path) -> tuple[Bundle, bytes]:
+    """(a release, its bundle file) from a bundle file, or from its declaration and then b""."""
     try:
         data = path.read_bytes()
     except OSError as error:
         raise Rejected(f"cannot read: {error.strerror}", str(path), "check the path") from None
     if path.name.endswith(SUFFIX):
-        return unpack(data, ModelBounds(), path.name).bundle
-    return parse_bundle(data, str(path))
+        return unpack(data, ModelBounds(), path.name).bundle, data
+    return parse_bundle(data, str(path)), b""

@@ -2,7 +2,7 @@
 
 In: points [n, axes], values [n], axes. Out: table values [product of the axes' lengths].
 Always holds: linear least squares with a unique solution; where no point was seen the penalty
-continues the table straight.
+continues the table straight, or in the shape of the table before.
 
 Method: E. Garcia, M. Gupta, "Lattice Regression", NIPS 2009, with second differences as penalty.
 Effects (bleed, anti-ice) scale the table, so the fit is a product: solved by Gauss-Newton.
@@ -23,6 +23,9 @@ from shared.behaviour.kinds import Axis, hat_weights
 Float64 = npt.NDArray[np.float64]
 ROUNDS = 3  # Gauss-Newton steps; the effects stand to 1e-8 after 2
 TINY = 1e-6  # share of a first-difference penalty, so that the solution is unique
+LEVEL = 1.0
+"""The same share of a table that keeps the shape of another: where nothing was seen, the quotient
+stays as it is at the nearest point that was, and does not run on."""
 
 
 def weights(points: Float64, axes: Sequence[Axis]) -> sparse.csr_matrix:
@@ -40,15 +43,19 @@ def fit(
     quantities: Float64,
     axes: Sequence[Axis],
     smoothness: float,
+    before: Float64 | None = None,
 ) -> tuple[Float64, Float64]:
     """(table values, effect coefficients) for values = table(points) (1 + quantities . c).
 
-    quantities: [n, effects].
+    quantities: [n, effects]. before: table values whose shape is kept: what bends least is then not
+    the table, but its quotient by them.
     """
     level = float(np.mean(values))
     target = values / level
     w = weights(points, axes)
-    penalty = smoothness * _penalty(tuple(axes))
+    if before is not None:
+        w = w @ sparse.diags(before / level)
+    penalty = smoothness * _penalty(tuple(axes), TINY if before is None else LEVEL)
     size, count = w.shape[1], quantities.shape[1]
     # 1e-9: a quantity that never moved has no effect, rather than any
     full = sparse.block_diag([penalty, 1e-9 * sparse.identity(count)]).tocsc()
@@ -65,18 +72,18 @@ def fit(
         aim = target + base * (quantities @ effects)
         both = spsolve((slope.T @ slope / len(values) + full).tocsc(), slope.T @ aim / len(values))
         table, effects = both[:size], both[size:]
-    return table * level, effects
+    return table * (level if before is None else before), effects
 
 
-def curvature(axes: Sequence[Axis]) -> sparse.csr_matrix:
-    """Differences that the penalty squares: second ones, and a trace of first ones."""
+def curvature(axes: Sequence[Axis], first: float = TINY) -> sparse.csr_matrix:
+    """Differences that the penalty squares: second ones, and a share of first ones."""
     parts = []
     sizes = [len(axis.points) for axis in axes]
     for i, axis in enumerate(axes):
         share = np.asarray(axis.points) - axis.points[0]
         share /= share[-1]
         slope = sparse.diags(1 / np.diff(share)) @ _difference(sizes[i])
-        for operator, weight in ((_difference(sizes[i] - 1) @ slope, 1.0), (slope, TINY**0.5)):
+        for operator, weight in ((_difference(sizes[i] - 1) @ slope, 1.0), (slope, first**0.5)):
             if operator.shape[0] == 0:
                 continue
             before = sparse.identity(int(np.prod(sizes[:i])))
@@ -87,9 +94,9 @@ def curvature(axes: Sequence[Axis]) -> sparse.csr_matrix:
 
 
 @lru_cache(maxsize=4)
-def _penalty(axes: tuple[Axis, ...]) -> sparse.csr_matrix:
+def _penalty(axes: tuple[Axis, ...], first: float) -> sparse.csr_matrix:
     """Kept, since every column of a grid asks for the same."""
-    bend = curvature(axes)
+    bend = curvature(axes, first)
     return (bend.T @ bend).tocsr()
 
 

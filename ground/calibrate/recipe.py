@@ -25,8 +25,11 @@ class Port(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
 
 
 class OutputPort(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """valid: what a plausible prediction is."""
+
     unit: str
     lsb: float
+    valid: tuple[float, float]
     signal: str
     table_unit: str
     formula: str
@@ -52,6 +55,13 @@ class Card(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     purpose: str
     method: str
     limits: str
+
+
+class Shares(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What a calibration may make of the type's numbers: from low to high times each of them."""
+
+    values: tuple[float, float]
+    effects: tuple[float, float]
 
 
 class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -80,6 +90,7 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     corrections: tuple[Correction, ...]
     axes: tuple[Axis, ...]
     effects: tuple[str, ...] = ()
+    calibratable: Shares
     monitors: tuple[MonitorRule, ...]
     card: Card
 
@@ -106,8 +117,7 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
         columns = tuple(
             Column(name, x.table_unit, x.formula, x.arguments) for name, x in self.outputs.items()
         )
-        quantities = tuple(axis.quantity for axis in self.axes)
-        return Shape(corrections=self.corrections, columns=columns, axes=quantities,
+        return Shape(corrections=self.corrections, columns=columns, axes=self.axes,
                      effects=self.effects)  # fmt: skip
 
     @property

@@ -17,12 +17,14 @@ from ground.calibrate.recipe import Recipe
 from ground.models.baseline import Baseline
 from shared.behaviour.examine import examine
 from shared.behaviour.faults import refuse
-from shared.bundle import Bundle, Input, Monitor, Requirements
+from shared.behaviour.kinds import LookupTable
+from shared.bundle import Bundle, Calibratable, Input, Monitor, Requirements
 from shared.errors import Rejected
 
 ONSET_STEPS_MIN = 10
 """Of the output's step: 5 Cel of EGT, the least that a crew or a shop acts on (assumption)."""
 SIGMAS, WORST_FACTOR = 6.0, 1.5
+Table = tuple[tuple[tuple[float, ...], ...], ...]
 
 
 def ports_of(recipe: Recipe, envelope: Envelope) -> tuple[Input, ...]:
@@ -50,6 +52,52 @@ def requirements_of(bundle: Bundle) -> Requirements:
     refuse(found.faults, bundle.name)
     assert found.figures is not None
     return Requirements(nodes=found.figures.nodes, tensor_elements=found.figures.tensor_elements)
+
+
+def calibratable_of(
+    bundle: Bundle, values: tuple[float, float], effects: tuple[float, float]
+) -> dict[str, Calibratable]:
+    """The tensors of its graph that hold values and effects of its table, with shares of each.
+
+    Found by what changes in the graph when the numbers do: the compiler names tensors as it goes.
+    """
+    table = bundle.behaviour
+    assert isinstance(table, LookupTable)
+    replace = msgspec.structs.replace
+    moved: list[tuple[LookupTable, tuple[float, float]]] = [
+        (replace(table, values=_times(table.values)), values)
+    ]
+    for i, effect in enumerate(table.effects):
+        other = replace(effect, coefficients=tuple(_scaled(x) for x in effect.coefficients))
+        changed = (*table.effects[:i], other, *table.effects[i + 1 :])
+        moved.append((replace(table, effects=changed), effects))
+    before, found = _constants(bundle), {}
+    for other_table, share in moved:
+        after = _constants(replace(bundle, behaviour=other_table))
+        if list(after) != list(before):
+            raise Rejected("two constants of its graph are equal", bundle.name,
+                           "a calibration could not keep them apart: give them other numbers")  # fmt: skip
+        for name, data in after.items():
+            if data != before[name]:
+                found[name] = Calibratable(low=share[0], high=share[1], of="parent")
+    return found
+
+
+def _constants(bundle: Bundle) -> dict[str, bytes]:
+    import onnx
+
+    compiled = examine(bundle.model).compiled
+    assert compiled is not None
+    graph = onnx.load_from_string(compiled.onnx).graph
+    return {x.name: x.raw_data for x in graph.initializer}
+
+
+def _times(values: Table) -> Table:
+    return tuple(tuple(_scaled(column) for column in engine) for engine in values)
+
+
+def _scaled(numbers: tuple[float, ...]) -> tuple[float, ...]:
+    return tuple(1.01 * x for x in numbers)
 
 
 def tightened(

@@ -16,8 +16,8 @@ import msgspec
 from ground.calibrate.envelope import box_envelope
 from ground.calibrate.parent import code_version, turbofan_parent
 from ground.calibrate.recipe import Recipe, load_recipe
-from ground.calibrate.rom import ports_of, requirements_of
-from ground.calibrate.table import Budget, reduce_to_table
+from ground.calibrate.rom import calibratable_of, ports_of, requirements_of
+from ground.calibrate.table import reduce_to_table
 from ground.models.baseline import nominal
 from shared.bundle import Bundle, Calibration, ModelCard, Output, Requirements
 from shared.bundlefile import pretty
@@ -33,12 +33,10 @@ def reduce_type(recipe: Recipe, signals: SignalSet) -> Bundle:
 
     engine = load_engine_type(recipe.engine_type)
     envelope = box_envelope(recipe.envelope)
-    budget = Budget(elements_max=ELEMENTS_MAX, target={})
-    parent = turbofan_parent(engine, nominal(engine))
+    parent, count = turbofan_parent(engine, nominal(engine)), len(recipe.engines)
     table, figures = reduce_to_table(
-        [parent], envelope, recipe.shape, budget, recipe.draws, recipe.smoothness, recipe.axes
+        [parent], envelope, recipe.shape, recipe.draws, recipe.smoothness, ELEMENTS_MAX // count
     )
-    count = len(recipe.engines)
     table = msgspec.structs.replace(
         table,
         values=table.values * count,
@@ -50,7 +48,10 @@ def reduce_type(recipe: Recipe, signals: SignalSet) -> Bundle:
     bundle = Bundle(
         name=recipe.name, version=recipe.version, release=recipe.release, rate_hz=recipe.rate_hz,
         instances=recipe.instances, inputs=ports_of(recipe, envelope),
-        outputs=tuple(Output(name=n, unit=x.unit, lsb=x.lsb) for n, x in recipe.outputs.items()),
+        outputs=tuple(
+            Output(name=n, unit=x.unit, lsb=x.lsb, valid=x.valid)
+            for n, x in recipe.outputs.items()
+        ),
         monitors=recipe.limits, applicability=recipe.applicability, ata=recipe.ata,
         requirements=Requirements(nodes=1, tensor_elements=1),
         model_card=ModelCard(
@@ -63,7 +64,11 @@ def reduce_type(recipe: Recipe, signals: SignalSet) -> Bundle:
         ),
         full_fidelity=f"{engine.name} sha256:{engine.sha256}", behaviour=table,
     )  # fmt: skip
-    return msgspec.structs.replace(bundle, requirements=requirements_of(bundle))
+    shares = recipe.calibratable
+    return msgspec.structs.replace(
+        bundle, requirements=requirements_of(bundle),
+        calibratable=calibratable_of(bundle, shares.values, shares.effects),
+    )  # fmt: skip
 
 
 def main(arguments: list[str]) -> int:

@@ -17,7 +17,9 @@ EXAMPLES = """
 tailtwin-ground calibrate --state var/ground --tail B737-28001 --tuf-repo var/tuf --out request
 tailtwin-ground calibrate --state var/ground --tail B737-28001 \\
     --before egt_rom_v1.json --flights F1,F2 --out request
-tailtwin-sign publish --repo var/tuf --keys ~/keys --request request
+tailtwin-sign attest --keys ~/keys --key attestor-1 --builder https://ground.example/calibrate --source . \\
+    --request request
+tailtwin-sign publish --repo var/tuf --keys ~/desk --role calibration --request request
 """
 
 
@@ -51,12 +53,13 @@ def run(args: argparse.Namespace) -> int:
     from shared.request import load_request, summary
 
     if args.before:
-        before = declared(args.before)
+        before, parent = declared(args.before)
         release = before.release + 1
     else:
-        before, release = published(args.tuf_repo, args.model)
+        found = published(args.tuf_repo, args.model, args.tail)
+        before, parent, release = found.newest, found.parent, found.release
     order = Order(
-        tail=args.tail, before=before, release=args.release or release,
+        tail=args.tail, before=before, parent=parent, release=args.release or release,
         by=args.by or getpass.getuser(), reason=args.reason,
         flights=tuple(x for x in args.flights.split(",") if x), bounds=_bounds(args.profile),
     )  # fmt: skip
@@ -64,7 +67,7 @@ def run(args: argparse.Namespace) -> int:
                  lambda _share, text: print(text, flush=True))  # fmt: skip
     request, files = load_request(args.out)
     print(summary(request, files.bundle))
-    print(f"in {args.out}: to be signed with `tailtwin-sign publish --request {args.out}`")
+    print(f"in {args.out}: `tailtwin-sign attest --request {args.out}`, then `publish` likewise")
     return 0
 
 

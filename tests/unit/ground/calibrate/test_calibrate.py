@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import shutil
 from pathlib import Path
 
@@ -13,32 +15,31 @@ import pytest
 from ground.calibrate import calibrate as module
 from ground.calibrate import flown as reading
 from ground.calibrate import job
-from ground.calibrate.calibrate import Calibrated, Flown, calibrate, usable
+from ground.calibrate.calibrate import Calibrated, Flown, calibrate, check_numbers, usable
 from ground.calibrate.flown import read_flown
-from ground.calibrate.job import Order, declared, published, write_request
-from ground.calibrate.passoff import INPUTS
+from ground.calibrate.job import Order, Published, declared, published, write_request
 from ground.calibrate.recipe import load_recipe
 from ground.calibrate.table import Draws
 from ground.calibrate.type_rom import reduce_type
 from ground.config import GroundConfig, HttpConfig, NatsConfig, Paths
 from ground.jobs.handlers import Context
-from ground.models.baseline import nominal
+from ground.models.baseline import INPUTS, nominal
 from ground.models.turbofan.engine import load_engine_type
 from ground.reconcile.flight import FlightInputs
-from shared.bundle import Bundle, unpack
+from shared.bundle import Bundle, Calibratable, unpack
 from shared.bundlefile import pack_declared, pretty
-from shared.errors import Rejected
+from shared.errors import Rejected, Unreachable
 from shared.profile import ModelBounds
 from shared.request import FILE, SigningRequest, load_request, summary
 from shared.signals import load_signal_set
-from signing.__main__ import main as sign
+from tests.fakes.attested import attested
 from tests.unit.ground.calibrate.flights import profile, shown
 
 ENGINE = load_engine_type()
 MODELS = Path("firmware_profiles/models")
 RECIPE = load_recipe(MODELS / "egt_rom_v1.toml")
 SIGNALS = load_signal_set(MODELS / RECIPE.signal_set)
-DRAWS = Draws(fit=900, choose=300, judge=300, seed=1)
+DRAWS = Draws(fit=900, judge=300, seed=1)
 SEEN = {"smoothed_rms": {"egt": 0.2, "ff": 2.0}, "smoothed_worst": {"egt": 0.8, "ff": 6.0}}
 BASELINES = {
     esn: msgspec.structs.replace(nominal(ENGINE, esn), health=health, **SEEN)
@@ -61,9 +62,7 @@ def before() -> Bundle:
 
 @pytest.fixture(scope="module")
 def made(before: Bundle) -> Calibrated:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "ELEMENTS_MAX", 320)
-        return calibrate(before, ENGINE, BASELINES, flown(1), 2, draws=DRAWS)
+    return calibrate(before, ENGINE, BASELINES, flown(1), 2, draws=DRAWS, tail="B737-28001")
 
 
 def test_model_error_shrinks_on_flights_and_on_minutes_that_drew_nothing(made: Calibrated) -> None:
@@ -79,11 +78,9 @@ def test_the_signer_is_told_where_the_release_before_spoke_and_this_one_is_silen
     before: Bundle,
 ) -> None:
     low = {**profile(1, 20), "altitude": np.minimum(profile(1, 20)["altitude"], 8000.0)}
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "ELEMENTS_MAX", 320)
-        hop = calibrate(before, ENGINE, BASELINES, [Flown("F1", 1, esn, low) for esn in BASELINES],
-                        2, draws=DRAWS)  # fmt: skip
-    assert any(x.startswith("silent beyond altitude -2000 to 15000") for x in hop.notes), hop.notes
+    hop = calibrate(before, ENGINE, BASELINES, [Flown("F1", 1, esn, low) for esn in BASELINES],
+                    2, draws=DRAWS)  # fmt: skip
+    assert any(x.startswith("silent beyond altitude -1000 to 15000") for x in hop.notes), hop.notes
     same = module.silenced(before, before, [Flown("F1", 1, "894101", low)])
     assert list(same) == []
 
@@ -149,7 +146,7 @@ def test_candidate_keeps_names_and_monitors_and_speaks_only_where_its_parent_doe
 
 
 def test_limits_follow_the_stated_rule_and_only_get_tighter(
-    before: Bundle, made: Calibrated, monkeypatch: pytest.MonkeyPatch
+    before: Bundle, made: Calibrated
 ) -> None:
     (old,), (new,) = before.monitors, made.bundle.monitors
     assert 5.0 <= new.onset < old.onset and new.clear == new.onset / 2
@@ -157,7 +154,6 @@ def test_limits_follow_the_stated_rule_and_only_get_tighter(
         esn: msgspec.structs.replace(x, smoothed_worst={"egt": 30.0, "ff": 6.0})
         for esn, x in BASELINES.items()
     }
-    monkeypatch.setattr(module, "ELEMENTS_MAX", 64)
     with pytest.raises(Rejected, match="wider than 20 of release 1"):
         calibrate(before, ENGINE, wide, flown(1), 2, draws=DRAWS)
 
@@ -205,114 +201,142 @@ def test_engine_that_was_changed_is_left_out_and_said(
 # -- the request, and the signer
 
 
+@pytest.fixture(scope="module")
+def parent(before: Bundle) -> bytes:
+    """The type's release as it is published."""
+    return attested(pack_declared(before)[1])[1]
+
+
 @pytest.fixture
-def request_folder(before: Bundle, made: Calibrated, tmp_path: Path) -> Path:
-    order = Order(tail="B737-28001", before=before, release=2, by="ab")
+def request_folder(before: Bundle, parent: bytes, made: Calibrated, tmp_path: Path) -> Path:
+    order = Order(tail="B737-28001", before=before, parent=parent, release=2, by="ab")
     write_request(order, made, ["one note"], tmp_path / "request", 5)
     return tmp_path / "request"
 
 
 def test_request_names_its_files_by_hash_and_reads_well(
-    request_folder: Path, made: Calibrated
+    request_folder: Path, made: Calibrated, parent: bytes
 ) -> None:
     request, files = load_request(request_folder)
-    assert files.bundle == made.bundle == declared(request_folder / request.declaration)
-    assert declared(request_folder / request.bundle) == made.bundle
+    assert declared(request_folder / request.declaration) == (made.bundle, b"")
+    packed = (request_folder / request.bundle).read_bytes()
+    assert declared(request_folder / request.bundle) == (made.bundle, packed)
+    assert files.bundle == made.bundle
+    assert (request_folder / request.parent).read_bytes() == parent
+    assert request.parent_sha256 == hashlib.sha256(parent).hexdigest()
     text = summary(request, files.bundle)
     for part in ("egt_rom 2.0.0, release 2", "F1#2", "ESN 894102 egt, held out", "one note", "by",
-                 "may run on    types B737"):  # fmt: skip
+                 "may run on    types B737", f"numbers of    {request.parent}"):  # fmt: skip
         assert part in text
     assert sorted(p.name for p in request_folder.iterdir()) == sorted(
-        [FILE, request.bundle, request.declaration]
+        [FILE, request.bundle, request.declaration, request.parent]
     )
 
 
-def test_signer_publishes_a_request_and_ground_goes_on_from_it(
-    request_folder: Path, before: Bundle, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_ground_goes_on_from_the_types_release_and_the_newest_of_the_tail(
+    before: Bundle, parent: bytes, made: Calibrated, tmp_path: Path
 ) -> None:
-    repo = ("--repo", str(tmp_path / "repo"), "--keys", str(tmp_path / "keys"))
-    name, data = pack_declared(before)
-    (tmp_path / name).write_bytes(data)
-    assert sign(["init", *repo]) == 0
-    assert sign(["publish", *repo, str(tmp_path / name)]) == 0
-    assert published(tmp_path / "repo", "egt_rom") == (before, 2)
-    capsys.readouterr()
-    assert sign(["publish", *repo, "--request", str(request_folder)]) == 0
-    assert "model error   ESN 894102 egt" in capsys.readouterr().err
-    newest, following = published(tmp_path / "repo", "egt_rom")
-    assert (newest.release, following) == (2, 3)
-    assert sign(["publish", *repo, "--request", str(request_folder)]) == 65  # it does not grow
+    targets = tmp_path / "image" / "targets"
+
+    def put(folder: str, data: bytes) -> None:
+        file = unpack(data, ModelBounds())
+        (targets / folder).mkdir(parents=True, exist_ok=True)
+        (targets / folder / f"{file.sha256}.{file.filename}").write_bytes(data)
+
+    put("egt_rom", parent)
+    assert published(tmp_path, "egt_rom", "T1") == Published(parent, before, 2)
+    put("cal/T1/egt_rom", pack_declared(made.bundle)[1])
+    assert published(tmp_path, "egt_rom", "T1") == Published(parent, made.bundle, 3)
+    assert published(tmp_path, "egt_rom", "T2") == Published(parent, before, 2)
+    (next((targets / "egt_rom").iterdir())).write_bytes(b"other")
+    with pytest.raises(Rejected, match="not the bytes that its name says"):
+        published(tmp_path, "egt_rom", "T1")
     with pytest.raises(Rejected, match="no bundle of 'none'"):
-        published(tmp_path / "repo", "none")
+        published(tmp_path, "none", "T1")
+
+
+def test_second_calibration_has_the_numbers_of_the_type_and_the_limits_of_the_first(
+    before: Bundle, made: Calibrated
+) -> None:
+    again = calibrate(before, ENGINE, BASELINES, flown(2), 3, draws=DRAWS, before=made.bundle,
+                      tail="B737-28001")  # fmt: skip
+    assert again.bundle.monitors[0].onset <= made.bundle.monitors[0].onset
+    assert again.bundle.calibration.source.endswith("numbers of release 1")
+    check_numbers(again.bundle, before)
+    with pytest.raises(Rejected, match="release 2 does not grow"):
+        calibrate(before, ENGINE, BASELINES, flown(2), 2, draws=DRAWS, before=made.bundle)
+
+
+@pytest.mark.parametrize(
+    ("change", "what"),
+    [
+        ({"calibratable": msgspec.UNSET}, "lets a calibration change nothing"),
+        ({"full_fidelity": "another sha256:00"}, "stands for another"),
+        (
+            {"calibratable": {"c24": Calibratable(low=0.999, high=1.001, of="parent")}},
+            "beyond 0.999",
+        ),
+    ],
+)
+def test_parent_that_does_not_allow_it_has_no_calibration(
+    before: Bundle, change: dict[str, object], what: str
+) -> None:
+    with pytest.raises(Rejected, match=what):
+        calibrate(
+            msgspec.structs.replace(before, **change), ENGINE, BASELINES, flown(1), 2, draws=DRAWS
+        )
 
 
 def test_request_that_was_tampered_with_is_not_signed(
-    request_folder: Path, before: Bundle, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    request_folder: Path, before: Bundle, parent: bytes, tmp_path: Path
 ) -> None:
-    repo = ("--repo", str(tmp_path / "repo"), "--keys", str(tmp_path / "keys"))
-    assert sign(["init", *repo]) == 0
     request, files = load_request(request_folder)
-    other = msgspec.structs.replace(
+    louder = msgspec.structs.replace(
         files.bundle, monitors=(msgspec.structs.replace(files.bundle.monitors[0], onset=99.0),)
     )
 
-    def changed(what: str) -> Path:
+    def changed(what: str, **fields: object) -> Path:
         folder = tmp_path / what
         shutil.copytree(request_folder, folder)
+        lie = msgspec.to_builtins(request) | fields
+        (folder / FILE).write_bytes(msgspec.json.encode(lie))
         return folder
 
     bundle = changed("bundle")
     (bundle / request.bundle).write_bytes(pack_declared(before)[1])
     declaration = changed("declaration")
-    (declaration / request.declaration).write_bytes(pretty(other))
-    both = changed("both")
-    text = pretty(other)
+    (declaration / request.declaration).write_bytes(pretty(louder))
+    text = pretty(louder)
+    both = changed("both", declaration_sha256=hashlib.sha256(text).hexdigest())
     (both / request.declaration).write_bytes(text)
-    import hashlib
-
-    lie = msgspec.structs.replace(request, declaration_sha256=hashlib.sha256(text).hexdigest())
-    (both / FILE).write_bytes(msgspec.json.encode(lie))
-    numbers = changed("numbers")
-    (numbers / FILE).write_bytes(msgspec.json.encode(msgspec.structs.replace(request, release=9)))
-    provenance = changed("provenance")
-    lie = msgspec.structs.replace(request, flights=("ANOTHER#1",))
-    (provenance / FILE).write_bytes(msgspec.json.encode(lie))
-    path = changed("path")
-    raw = msgspec.to_builtins(request) | {"bundle": "../x.tar.zst"}
-    (path / FILE).write_bytes(msgspec.json.encode(raw))
+    name, data = pack_declared(louder)
+    wider = changed("wider", bundle=name, bundle_sha256=hashlib.sha256(data).hexdigest(),
+                    declaration_sha256=hashlib.sha256(text).hexdigest())  # fmt: skip
+    (wider / request.declaration).write_bytes(text)
+    (wider / name).write_bytes(data)
+    other = changed("other parent")
+    (other / request.parent).write_bytes(pack_declared(before)[1])
     missing = changed("missing")
     (missing / request.bundle).unlink()
     for folder, what in (
         (bundle, "sha-256 is"), (declaration, "sha-256 is"), (both, "not what the bundle says"),
-        (numbers, "differ from the bundle's"), (provenance, "baselines or flights differ"),
-        (path, "no signing request"), (missing, "cannot read"),
+        (changed("numbers", release=9), "differ from the bundle's"),
+        (changed("provenance", flights=["ANOTHER#1"]), "baselines or flights differ"),
+        (changed("path", bundle="../x.tar.zst"), "no signing request"), (missing, "cannot read"),
+        (wider, "no calibration of its parent: monitor egt_deviation_high: onset 99"),
+        (other, "sha-256 is"), (changed("parent", parent_sha256=""), "a parent without"),
     ):  # fmt: skip
-        assert sign(["publish", *repo, "--request", str(folder)]) in (65, 69), folder
-        assert what in capsys.readouterr().err
-    assert sign(["publish", *repo]) == 65
+        with pytest.raises((Rejected, Unreachable), match=what):
+            load_request(folder)
 
 
-def test_request_whose_bundle_changes_after_the_signer_has_read_it_is_not_signed(
-    request_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
-    """Whoever can write to the folder chooses when."""
-    repo = ("--repo", str(tmp_path / "repo"), "--keys", str(tmp_path / "keys"))
-    assert sign(["init", *repo]) == 0
-    _, files = load_request(request_folder)
-    louder = msgspec.structs.replace(files.bundle.monitors[0], onset=99.0)
-    name, data = pack_declared(msgspec.structs.replace(files.bundle, monitors=(louder,)))
-
-    def raced(request: SigningRequest, bundle: Bundle) -> str:
-        (request_folder / name).write_bytes(data)
-        (request_folder / request.bundle).unlink()
-        (request_folder / request.bundle).symlink_to(name)
-        return summary(request, bundle)
-
-    monkeypatch.setattr("signing.__main__.summary", raced)
-    capsys.readouterr()
-    assert sign(["publish", *repo, "--request", str(request_folder)]) == 65
-    assert not list((tmp_path / "repo/targets").rglob("*.zst"))
+def test_request_of_no_parent_is_for_the_offline_signers(
+    before: Bundle, made: Calibrated, tmp_path: Path
+) -> None:
+    order = Order(tail="B737-28001", before=before, release=2, by="ab")
+    write_request(order, made, [], tmp_path / "request", 5)
+    request, files = load_request(tmp_path / "request")
+    assert request.parent_sha256 == "" and "offline signers" in summary(request, files.bundle)
 
 
 def test_packed_candidate_is_one_that_admission_could_read(made: Calibrated) -> None:
@@ -321,11 +345,8 @@ def test_packed_candidate_is_one_that_admission_could_read(made: Calibrated) -> 
     assert unpack(data, ModelBounds()).bundle == made.bundle
 
 
-def test_same_flights_and_baselines_give_the_same_candidate(
-    before: Bundle, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(module, "ELEMENTS_MAX", 64)
-    small = Draws(fit=300, choose=100, judge=100, seed=1)
+def test_same_flights_and_baselines_give_the_same_candidate(before: Bundle) -> None:
+    small = Draws(fit=300, judge=100, seed=1)
     wide = msgspec.structs.replace(
         before, monitors=(msgspec.structs.replace(before.monitors[0], onset=200.0),)
     )
@@ -334,8 +355,9 @@ def test_same_flights_and_baselines_give_the_same_candidate(
 
 
 def test_job_takes_an_order_as_json_and_refuses_what_it_does_not_know(
-    before: Bundle, made: Calibrated, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    before: Bundle, parent: bytes, made: Calibrated, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
     def make_request(
         _paths: Paths, order: Order, out: Path, now_ns: int, _say: object
     ) -> SigningRequest:
@@ -346,7 +368,8 @@ def test_job_takes_an_order_as_json_and_refuses_what_it_does_not_know(
         operator="OPX", nats=NatsConfig(port=1, mqtt_port=2), http=HttpConfig(port=3)
     )
     context = Context(Paths(tmp_path), config, "j1")
-    payload = {"tail": "T1", "before": msgspec.to_builtins(before), "release": 2, "by": "ab"}
+    payload = {"tail": "T1", "before": msgspec.to_builtins(before), "release": 2, "by": "ab",
+               "parent": base64.b64encode(parent).decode()}  # fmt: skip
     for _ in range(2):  # a second try of the same job finds the folder of the first
         answer = job.calibrate(context, payload, lambda _share, _text: None)
     assert answer["request"]["release"] == 2
