@@ -7,7 +7,7 @@ empty and has one bundle of a name; a role carries its tail inside the signed pa
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import ClassVar
 
@@ -56,7 +56,17 @@ class DirectorRepository(Repository):
     ) -> None:  # fmt: skip
         """Say the whole set of a tail. rollback_of: the set that it is to leave for this one."""
         with self.changing() as change:
-            self.direct(change, tail, targets, image, rollback_of)
+            self.direct(change, tail, targets, image, image.chain(), rollback_of)
+            self.commit(change, keys)
+
+    def assign_all(
+        self, keys: Keys, sets: Mapping[str, Sequence[str]], image: ImageRepository
+    ) -> None:
+        """Say the sets of several tails at once; all of them or none."""
+        with self.changing() as change:
+            chain = image.chain()
+            for tail, targets in sets.items():
+                self.direct(change, tail, targets, image, chain)
             self.commit(change, keys)
 
     def refresh(self, keys: Keys) -> None:
@@ -124,7 +134,7 @@ class DirectorRepository(Repository):
 
     def direct(
         self, change: Change, tail: str, targets: Sequence[str], image: ImageRepository,
-        rollback_of: str = "",
+        chain: Chain, rollback_of: str = "",
     ) -> None:  # fmt: skip
         """The set of a tail; Rejected when the image does not have it, or made it for others."""
         role = f"tail-{tail}"
@@ -132,7 +142,6 @@ class DirectorRepository(Repository):
             raise Rejected(f"no role for {tail!r}", str(self.folder), "add the tail first")
         if not targets:
             raise Rejected("a set has one bundle or more", tail, "name its targets")
-        chain = image.chain()
         entries: dict[str, TargetFile] = {}
         names: set[str] = set()
         for path in targets:

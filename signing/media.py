@@ -7,10 +7,12 @@ what is online the one after it; the folder is there whole or not at all.
 
 from __future__ import annotations
 
+import copy
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 from tuf.api.metadata import Metadata, MetaFile, Snapshot, TargetFile, Timestamp
 
@@ -72,23 +74,21 @@ def _repository(
 
 def _own(chain: Chain, ring: Keyring, until: datetime) -> tuple[bytes, bytes]:
     """(timestamp, snapshot) of the version that what is online has left out."""
-    snapshot: Metadata[Snapshot] = Metadata(chain.snapshot)
-    timestamp: Metadata[Timestamp] = Metadata(chain.timestamp)
-    written: list[bytes] = []
-    for metadata in (snapshot, timestamp):
-        signed = metadata.signed
+    snapshot, timestamp = copy.copy(chain.snapshot), copy.copy(chain.timestamp)
+    for signed in (snapshot, timestamp):
         signed.version -= 1
         signed.expires = until
-        if isinstance(signed, Timestamp):
-            signed.snapshot_meta = MetaFile.from_data(
-                snapshot.signed.version, written[0], ["sha256"]
-            )
-        role = chain.root.signed.roles[signed.type]
-        for signer in ring.signers(role.keyids, role.threshold, signed.type):
-            metadata.sign(signer, append=True)
-        written.append(metadata.to_bytes())
-        signed.version += 1  # the chain's own object, whose version names the file
-    return written[1], written[0]
+    data = _signed(chain, ring, snapshot)
+    timestamp.snapshot_meta = MetaFile.from_data(snapshot.version, data, ["sha256"])
+    return _signed(chain, ring, timestamp), data
+
+
+def _signed(chain: Chain, ring: Keyring, signed: Snapshot | Timestamp) -> bytes:
+    metadata: Metadata[Any] = Metadata(signed)
+    role = chain.root.signed.roles[signed.type]
+    for signer in ring.signers(role.keyids, role.threshold, signed.type):
+        metadata.sign(signer, append=True)
+    return metadata.to_bytes()
 
 
 def _roles(chain: Chain, tails: Sequence[str]) -> Iterator[str]:

@@ -20,7 +20,8 @@ from signing.drafts import Draft, write_draft
 from signing.image import CALIBRATION, CALIBRATION_PATHS, ImageRepository
 from signing.keyring import Keyring
 from signing.keys import KeyFolder
-from signing.repository import EXPIRY_DAYS, Plan, Repository, unseen
+from signing.repository import EXPIRY_DAYS, Keys, Plan, Repository, unseen
+from signing.rolekeys import KeyChange, repository_of
 from signing.verify import ATTESTORS_FIELD
 
 ROOT_KEYS, ROOT_THRESHOLD = 3, 2
@@ -43,6 +44,13 @@ class Repositories:
         self.folder, self.drafts = folder, folder / "drafts"
         self.image = ImageRepository(folder / "image", now, days, review)
         self.director = DirectorRepository(folder / "director", now, days, review)
+
+    def change_keys(self, keys: Keys, wanted: KeyChange) -> None:
+        """Add, rotate or revoke a key with every key of the ceremony at hand."""
+        repository = self.named(repository_of(wanted.role))
+        with repository.changing() as change:
+            wanted.apply(change)
+            repository.commit(change, keys)
 
     def named(self, name: str) -> Repository:
         """`image` or `director`."""

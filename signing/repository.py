@@ -230,6 +230,7 @@ class Repository:
         """Show the plan, sign all of it, then write it in the order in which readers need it."""
         ring = keyring(keys)
         plan = self.plan(change)
+        self._check_drafts(plan)
         self.review(plan)
         self._find_keys(plan, ring)
         snapshot, timestamp = plan.snapshot.signed, plan.timestamp.signed
@@ -291,12 +292,18 @@ class Repository:
         for step in (*plan.roles, plan.snapshot, plan.timestamp):
             if step.given is None:
                 _signers(step, ring)
-            else:
-                _check_given(step)
         if plan.root is not None and plan.root.given is None:
             old = plan.change.chain.root.signed
             ring.signers(old.roles["root"].keyids, old.roles["root"].threshold, "the present root")
             _signers(plan.root, ring)
+
+    def _check_drafts(self, plan: Plan) -> None:
+        """Rejected unless enough people have signed what others hand in."""
+        if plan.root is not None and plan.root.given is not None:
+            self._check_root(plan, plan.root.given)
+        for step in plan.roles:
+            if step.given is not None:
+                _check_given(step)
 
     def _root_bytes(self, plan: Plan, ring: Keyring) -> bytes | None:
         if plan.root is None:
@@ -309,6 +316,12 @@ class Repository:
             keyids = dict.fromkeys([*new.roles["root"].keyids, *old.roles["root"].keyids])
             for signer in ring.signers(list(keyids), 0, "root"):
                 metadata.sign(signer, append=True)
+        self._check_root(plan, metadata)
+        return self._bounded(metadata.to_bytes(), "root", ROOT_BYTES_MAX)
+
+    def _check_root(self, plan: Plan, metadata: Metadata[Root]) -> None:
+        """Rejected unless as many keys of the root before it, and of its own, have signed."""
+        old, new = plan.change.chain.root.signed, metadata.signed
         result = new.get_root_verification_result(old, metadata.signed_bytes, metadata.signatures)
         if not result:
             raise Rejected(
@@ -316,7 +329,6 @@ class Repository:
                 f"and {_counted(result.second)} of its own", str(self.folder),
                 "let more people sign it",
             )  # fmt: skip
-        return self._bounded(metadata.to_bytes(), "root", ROOT_BYTES_MAX)
 
     def _bounded(self, data: bytes, role: str, bytes_max: int) -> bytes:
         if len(data) > bytes_max:

@@ -1,0 +1,226 @@
+"""Drafts: what people sign apart from each other, and what a repository takes over."""
+
+from __future__ import annotations
+
+import errno
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from signing.__main__ import main
+from tests.unit.signing.desk import Desk
+
+
+@pytest.fixture
+def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Desk:
+    desk = Desk(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    desk.keys.create("image-root-4")
+    return desk
+
+
+def sign(name: str, key: str, keys: str = "keys") -> int:
+    return main(["sign", "--draft", name, "--key", key, "--keys", keys])
+
+
+def rotate(role: str = "image-root", old: str = "image-root-3", new: str = "image-root-4") -> int:
+    return main(["rotate", "--repo", "repo", "--role", role, "--key", old,
+                 "--new", f"keys/{new}.pub.json"])  # fmt: skip
+
+
+def publish(*drafts: str, keys: str = "keys") -> int:
+    given = [word for draft in drafts for word in ("--draft", draft)]
+    return main(["publish", "--repo", "repo", "--keys", keys, *given])
+
+
+DRAFT = "repo/drafts/image-2.root.json"
+
+
+def test_a_draft_is_refused_until_the_old_and_the_new_keys_have_signed(
+    desk: Desk, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert rotate() == 0
+    assert sign(DRAFT, "image-root-4") == 0
+    assert publish(DRAFT) == 65
+    assert "0 of 2 of the keys before it and 1 of 2 of its own" in capsys.readouterr().err
+    assert sign(DRAFT, "image-root-3") == 0, "who leaves may sign with those before"
+    assert sign(DRAFT, "image-root-1") == 0
+    assert desk.image.inspect().roles[0].version == 1
+    assert publish(DRAFT) == 0
+    assert desk.image.inspect().roles[0].key_names == (
+        "image-root-1", "image-root-2", "image-root-4",
+    )  # fmt: skip
+    assert not Path(DRAFT).exists()
+
+
+def test_copies_that_people_signed_apart_are_one_draft(desk: Desk, tmp_path: Path) -> None:
+    rotate()
+    for n in (1, 2):
+        (tmp_path / f"stick-{n}").mkdir()
+        shutil.copy(DRAFT, f"stick-{n}/image-2.root.json")
+        shutil.copy("repo/image/metadata/1.root.json", f"stick-{n}")
+        assert main(["sign", "--draft", f"stick-{n}/image-2.root.json", "--root",
+                     f"stick-{n}/1.root.json", "--key", f"image-root-{n}", "--keys", "keys"]) == 0  # fmt: skip
+    assert publish("stick-1/image-2.root.json") == 65
+    assert publish("stick-1/image-2.root.json", "stick-2/image-2.root.json") == 0
+    assert desk.image.inspect().roles[0].version == 2
+
+
+def test_changes_that_nobody_has_signed_yet_are_one_ceremony(
+    desk: Desk, capsys: pytest.CaptureFixture[str]
+) -> None:
+    desk.keys.create("image-timestamp-2")
+    rotate()
+    assert rotate("image-timestamp", "image-timestamp", "image-timestamp-2") == 0
+    sign(DRAFT, "image-root-1")
+    capsys.readouterr()
+    desk.keys.create("image-snapshot-2")
+    assert rotate("image-snapshot", "image-snapshot", "image-snapshot-2") == 65
+    assert "somebody has signed this draft already" in capsys.readouterr().err
+    sign(DRAFT, "image-root-2")
+    assert publish(DRAFT) == 0
+    roles = {r.role: r.key_names for r in desk.image.inspect().roles}
+    assert "image-root-4" in roles["root"] and roles["timestamp"] == ("image-timestamp-2",)
+
+
+def test_a_new_targets_key_signs_what_the_old_one_had_signed(desk: Desk) -> None:
+    desk.publish(1)
+    desk.keys.create("image-targets-2")
+    assert rotate("image-targets", "image-targets", "image-targets-2") == 0
+    targets = "repo/drafts/image-3.targets.json"
+    for key in ("image-root-1", "image-root-2"):
+        sign(DRAFT, key)
+    assert sign(targets, "image-targets") == 0, "the present root names it; that is not enough"
+    assert publish(DRAFT, targets) == 65
+    assert sign(targets, "image-targets-2") == 0
+    assert publish(DRAFT, targets) == 0
+    assert [b.release for b in desk.image.inspect().bundles] == [1]
+
+
+def test_what_follows_from_a_draft_needs_keys_that_are_named_before_anything_is_written(
+    desk: Desk, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A root with a new targets key, without what that key is to sign."""
+    desk.keys.create("image-targets-2")
+    rotate("image-targets", "image-targets", "image-targets-2")
+    for key in ("image-root-1", "image-root-2"):
+        sign(DRAFT, key)
+    desk.keys.path("image-targets-2").unlink()
+    assert publish(DRAFT) == 65
+    assert "no such key" in capsys.readouterr().err
+    assert desk.image.inspect().roles[0].version == 1
+
+
+def test_a_signature_is_added_once_and_by_a_key_of_the_role(
+    desk: Desk, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rotate()
+    sign(DRAFT, "image-root-1")
+    before = Path(DRAFT).read_bytes()
+    capsys.readouterr()
+    for key, says in (
+        ("image-root-1", "signed it already"), ("image-targets", "does not sign root"),
+        ("director-root-1", "does not sign root"), ("nobody", "no such key"),
+    ):  # fmt: skip
+        assert sign(DRAFT, key) == 65
+        assert says in capsys.readouterr().err
+    assert Path(DRAFT).read_bytes() == before
+
+
+def test_drafts_of_elsewhere_or_of_yesterday_are_refused(
+    desk: Desk, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rotate()
+    for key in ("image-root-1", "image-root-2"):
+        sign(DRAFT, key)
+    shutil.copy(DRAFT, "repo/drafts/image-3.root.json")
+    shutil.copy(DRAFT, "director-2.root.json")
+    shutil.copy(DRAFT, "image-2.root.json")
+    Path("image-2.targets.json").write_bytes(b"[" * 100_000)
+    capsys.readouterr()
+    for name, says in (
+        ("repo/drafts/image-3.root.json", "its name says root 3; it is root 2"),
+        ("director-2.root.json", "root 2 is signed by 0 of 2 of the keys before it"),
+        ("image-2.targets.json", "not TUF metadata"), ("gone-2.root.json", "not the name of a"),
+        ("image-9.root.json", "cannot read"),
+    ):  # fmt: skip
+        assert publish(name) in (65, 69), name
+        assert says in capsys.readouterr().err, name
+    other = Desk(tmp_path / "other")
+    other.keys.create("image-root-4")
+    assert publish(DRAFT) == 0
+    capsys.readouterr()
+    assert publish("image-2.root.json") == 65
+    assert "it is version 2 of root; the repository has 2" in capsys.readouterr().err
+    assert main(["publish", "--repo", "other/repo", "--keys", "other/keys",
+                 "--draft", "image-2.root.json"]) == 65  # fmt: skip
+    assert "root 2 is signed by 0 of 2 of the keys before it" in capsys.readouterr().err
+
+
+def test_two_drafts_that_say_different_things_are_not_merged(
+    desk: Desk, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rotate()
+    (tmp_path / "stick").mkdir()
+    draft = json.loads(Path(DRAFT).read_bytes())
+    draft["signed"]["roles"]["root"]["threshold"] = 3
+    Path("stick/image-2.root.json").write_text(json.dumps(draft))
+    assert publish(DRAFT, "stick/image-2.root.json") == 65
+    assert "it says something else than" in capsys.readouterr().err
+
+
+def test_the_signer_sees_what_changes_by_names(
+    desk: Desk, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rotate()
+    capsys.readouterr()
+    assert main(["sign", "--draft", DRAFT, "--key", "image-root-1", "--keys", "keys",
+                 "--dry-run"]) == 0  # fmt: skip
+    shown = capsys.readouterr().out
+    assert "signs image root: version 1 -> 2" in shown
+    assert "+ key of root: image-root-4 (" in shown and "- key of root: image-root-3 (" in shown
+    assert not json.loads(Path(DRAFT).read_bytes())["signatures"]
+    assert main(["sign", "--draft", DRAFT, "--key", "image-root-1", "--keys", "keys",
+                 "--json"]) == 0  # fmt: skip
+    (one,) = json.loads(capsys.readouterr().out)["signs"]
+    assert (one["role"], one["version_before"], one["version"]) == ("root", 1, 2)
+
+
+def test_foreign_text_in_a_draft_moves_no_cursor_of_who_reads_it(
+    desk: Desk, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rotate()
+    draft = json.loads(Path(DRAFT).read_bytes())
+    for key in draft["signed"]["keys"].values():
+        key["x-tailtwin-name"] = "\x1b[2Jroot" + "x" * 5000
+    Path(DRAFT).write_text(json.dumps(draft))
+    capsys.readouterr()
+    main(["sign", "--draft", DRAFT, "--key", "image-root-1", "--keys", "keys", "--dry-run"])
+    shown = capsys.readouterr().out
+    assert "signs image root" in shown and "\x1b" not in shown and len(shown) < 10_000
+
+
+def test_a_full_stick_leaves_the_draft_as_it_was(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rotate()
+    before = Path(DRAFT).read_bytes()
+
+    def full(path: Path, data: bytes) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("signing.drafts.write_durably", full)
+    assert sign(DRAFT, "image-root-1") == 69
+    assert "cannot write: No space left" in capsys.readouterr().err
+    assert Path(DRAFT).read_bytes() == before
+
+
+def test_roots_that_expire_are_drafted_anew_without_a_change(desk: Desk) -> None:
+    assert main(["refresh", "--repo", "repo", "--role", "image-root"]) == 0
+    for key in ("image-root-2", "image-root-3"):
+        sign(DRAFT, key)
+    assert publish(DRAFT) == 0
+    assert desk.image.inspect().roles[0].version == 2
+    assert main(["refresh", "--repo", "repo", "--keys", "keys", "--role", "calibration"]) == 0
