@@ -7,6 +7,7 @@ import os
 import sys
 
 from edge.commands import (
+    accept,
     admit,
     doctor,
     export,
@@ -14,13 +15,18 @@ from edge.commands import (
     install,
     recovery_key,
     replay,
+    rollback,
     run,
     status,
+    updates,
     verify,
 )
 from shared.errors import TailTwinError
 
-COMMANDS = (run, init, install, recovery_key, admit, status, verify, export, doctor, replay)
+COMMANDS = (
+    run, init, install, recovery_key, admit, status, updates, accept, rollback, verify, export,
+    doctor, replay,
+)  # fmt: skip
 
 
 def main(argv: list[str] | None = None) -> int:

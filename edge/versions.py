@@ -8,10 +8,8 @@ beside the outbox before the report exists; a report is made from the files, not
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 from collections.abc import Callable, Mapping
-from pathlib import Path
 
 import msgspec
 
@@ -19,6 +17,7 @@ from edge.config import Settings
 from edge.logbook import Now
 from edge.update.decisions import REFUSALS, UpdateDecision
 from edge.update.disk import PosixDisk, write_durably
+from edge.update.keptroles import kept_roles, versions
 from edge.update.slots import BundleSet, Slots
 from shared.clock import Clock
 from shared.envelope import TIME_BUS, TIME_NONE
@@ -28,8 +27,6 @@ from shared.messages import VersionBundle, VersionEngine, VersionRefusal, Versio
 from shared.version import sign_version
 
 REFUSALS_MAX = 16
-ROLES_MAX = 16
-METADATA_BYTES_MAX = 4 << 20
 COUNTER_BYTES_MAX = 64
 COUNTER_FILE = "version.count"
 _TEXT_MAX = 160
@@ -104,7 +101,7 @@ class Versions:
             bundles=_bundles(live, running) if live else [],
             probation=live is not None and live.probation, last_good=view.last_good,
             left=list(view.left), floors=self._slots.releases(),
-            tuf=trusted_versions(settings.state_dir / "tuf"),
+            tuf=versions(kept_roles(settings.state_dir / "tuf")),
             engines=[
                 VersionEngine(position=e.position, esn=e.esn, part_number=e.part_number)
                 for e in settings.tail.engines
@@ -145,24 +142,3 @@ def _bundles(live: BundleSet, running: Running) -> list[VersionBundle]:
         )
         for b in live.bundles
     ]  # fmt: skip
-
-
-def trusted_versions(folder: Path) -> dict[str, dict[str, int]]:
-    """Versions of the metadata that is trusted: repository, then role. folder: `state/tuf`."""
-    found: dict[str, dict[str, int]] = {}
-    for repository in ("image", "director"):
-        files = sorted((folder / repository / "metadata").glob("*.json"))[:ROLES_MAX]
-        versions = {path.stem: version for path in files if (version := _version(path))}
-        if versions:
-            found[repository] = versions
-    return found
-
-
-def _version(path: Path) -> int:
-    """Of a metadata file; 0 when it says none."""
-    try:
-        data = PosixDisk().read(path, METADATA_BYTES_MAX)
-        version = json.loads(data or b"{}").get("signed", {}).get("version", 0)
-    except (Corrupt, OSError, ValueError, AttributeError, RecursionError):
-        return 0
-    return version if isinstance(version, int) and 0 < version < 2**53 else 0

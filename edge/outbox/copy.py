@@ -110,7 +110,7 @@ class StoreCopy:
             raise
 
     def _open(self, keyring: Keyring | None) -> None:
-        kept = Kept(self._db)
+        kept = self._kept = Kept(self._db)
         operator, _, tail = (kept.get("owner") or b"/").decode(errors="replace").partition("/")
         self.operator, self.tail = operator, tail
         self.boot = int.from_bytes(kept.get("boot") or b"")
@@ -152,9 +152,19 @@ class StoreCopy:
         self.page_faults += [text for text in said if text != "ok"]
         return self.page_faults
 
-    def records(self) -> Iterator[Found]:
-        """Every record, by stream and seq. A row that cannot be reached is told with its stream."""
+    def kept(self, key: str) -> bytes | None:
+        """What the recorder kept under a key; None where there is nothing, or it does not open."""
+        try:
+            return self._kept.get(key)
+        except (apsw.Error, TailTwinError):
+            return None
+
+    def records(self, cls: str = "") -> Iterator[Found]:
+        """Every record, or those of a class, by stream and seq. A row that cannot be reached is told
+        with its stream."""
         for stream in self.streams.all.values():
+            if cls and stream.cls != cls:
+                continue
             for low, high in stream.held:
                 for seq in range(low, high):
                     held = Held(stream.epoch, stream.name, seq, stream.cls, 0)

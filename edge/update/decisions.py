@@ -72,6 +72,7 @@ class UpdateDecision(msgspec.Struct, frozen=True, kw_only=True):
             "pending": str(self.is_pending).lower(), "origin": self.origin, "by": self.by,
             "set": self.set_id, "bundles": ", ".join(self.bundles), "gate": self.gate,
             "inputs": ", ".join(f"{role} {seen}" for role, seen in self.inputs.items()),
+            "t_ns": str(self.t_ns),
         }  # fmt: skip
         return {key: value for key, value in detail.items() if value}
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,7 +13,8 @@ import pytest
 
 from edge.logbook import Now
 from edge.update.decisions import UpdateDecision, UpdateReason
-from edge.versions import COUNTER_FILE, REFUSALS_MAX, Running, Versions, trusted_versions
+from edge.update.keptroles import kept_roles, needed, versions
+from edge.versions import COUNTER_FILE, REFUSALS_MAX, Running, Versions
 from shared.clock import ManualClock
 from shared.envelope import TIME_BUS
 from shared.errors import Rejected
@@ -109,8 +111,19 @@ def test_a_damaged_live_set_is_not_claimed_to_run(computer: Computer) -> None:
     assert report.set_id == "" and report.bundles == []
 
 
-def test_an_aircraft_without_models_reports_that(tmp_path: Path) -> None:
-    assert trusted_versions(tmp_path) == {}
+def test_metadata_says_its_version_and_what_is_needed_once_it_expired(tmp_path: Path) -> None:
+    assert kept_roles(tmp_path) == []
+    for repository, role, day in (("director", "timestamp", 2), ("image", "targets", 20)):
+        folder = tmp_path / repository / "metadata"
+        folder.mkdir(parents=True)
+        signed = {"version": 3, "expires": f"2027-03-{day:02}T00:00:00Z"}
+        (folder / f"{role}.json").write_text(json.dumps({"signed": signed}))
+    roles = kept_roles(tmp_path)
+    assert versions(roles) == {"director": {"timestamp": 3}, "image": {"targets": 3}}
+    now = datetime(2027, 3, 2, tzinfo=UTC)
+    assert [text.partition(":")[0] for text in needed(roles, now)] == [
+        "director timestamp expired 2027-03-02T00"
+    ]
 
 
 def told(n: int, decision: Any) -> UpdateDecision:

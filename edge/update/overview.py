@@ -1,0 +1,134 @@
+"""Updates at a glance: what is live, what waits and for what, and every decision that led there.
+
+In: a state folder, and a copy of its outbox. Out: an `Overview`. Always holds: nothing is written;
+what the recorder kept is read as it was at one commit.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from datetime import datetime
+from pathlib import Path
+
+import msgspec
+
+from edge.outbox.copy import StoreCopy
+from edge.update.keptroles import KeptRole, kept_roles, needed
+from edge.update.probation import Probation, ProbationState
+from edge.update.slots import BundleSet, Slots, SlotsView
+from edge.update.updates import UpdateMemory, recall
+from shared.envelope import open_envelope
+from shared.errors import Rejected, TailTwinError
+from shared.messages import Audit, decode
+
+KINDS = ("update", "slot", "request")
+
+
+class Bundle(msgspec.Struct, frozen=True, kw_only=True):
+    name: str
+    release: int
+    file: str
+    muted: str = ""
+
+
+class Told(msgspec.Struct, frozen=True, kw_only=True):
+    """One decision, as it was recorded. t_ns: wall clock where it is known, else event time."""
+
+    t_ns: int
+    flight: str
+    kind: str
+    decision: str
+    subject: str
+    phase: str
+    reasons: list[str]
+    detail: dict[str, str]
+
+
+class Overview(msgspec.Struct, frozen=True, kw_only=True):
+    """set_id: empty when nothing is installed, or it is damaged: `fault` says which."""
+
+    set_id: str
+    slot: str
+    bundles: list[Bundle]
+    fault: str
+    last_good: str
+    left: list[str]
+    probation: ProbationState | None
+    probation_waits_for: str
+    waits: UpdateMemory
+    roles: list[KeptRole]
+    needed: list[str]
+    decisions: list[Told]
+
+
+def look(state_dir: Path, copy: StoreCopy, last: int, now: datetime) -> Overview:
+    """last: how many decisions, the newest ones. now: to judge expiry by."""
+    slots, fault, live = Slots(state_dir), "", None
+    try:
+        live = slots.live()
+    except TailTwinError as error:
+        fault = str(error).partition("\n")[0]
+    view = _view(slots)
+    state = _probation(copy, live)
+    roles = kept_roles(state_dir / "tuf")
+    return Overview(
+        set_id=live.id if live else "", slot=live.slot if live else "", fault=fault,
+        bundles=_bundles(live, state), last_good=view.last_good, left=list(view.left),
+        probation=state, probation_waits_for=Probation(state).waits_for() if state else "",
+        waits=recall(copy.kept("offers")), roles=roles, needed=needed(roles, now),
+        decisions=decisions(copy, last),
+    )  # fmt: skip
+
+
+def decisions(copy: StoreCopy, last: int) -> list[Told]:
+    """The newest, oldest first."""
+    found: deque[Told] = deque(maxlen=last)
+    for record in copy.records("audit"):
+        if record.sealed is None:
+            continue
+        try:
+            envelope = open_envelope(record.sealed)
+            audit = decode(Audit, envelope.payload, "audit")
+        except Rejected:
+            continue
+        if audit.kind in KINDS:
+            wall = audit.detail.get("t_ns", "")
+            found.append(
+                Told(
+                    t_ns=int(wall) if wall.isdecimal() else envelope.t_event_ns,
+                    flight=envelope.flight, kind=audit.kind, decision=audit.decision,
+                    subject=audit.subject, phase=audit.phase, reasons=audit.reasons,
+                    detail=audit.detail,
+                )
+            )  # fmt: skip
+    return list(found)
+
+
+def _view(slots: Slots) -> SlotsView:
+    try:
+        return slots.view()
+    except TailTwinError:  # `active` itself is damaged
+        return SlotsView()
+
+
+def _probation(copy: StoreCopy, live: BundleSet | None) -> ProbationState | None:
+    if live is None or not live.probation:
+        return None
+    data = copy.kept("probation")
+    try:
+        state = msgspec.msgpack.decode(data, type=ProbationState) if data else None
+    except msgspec.DecodeError:
+        state = None
+    if state is None or state.set_id != live.id:
+        names = tuple(b.name for b in live.bundles)
+        return ProbationState(set_id=live.id, names=names, fresh=(), since_ns=0)
+    return state
+
+
+def _bundles(live: BundleSet | None, state: ProbationState | None) -> list[Bundle]:
+    muted = {**(live.muted_bundles if live else {}), **(state.failed if state else {})}
+    return [
+        Bundle(name=b.name, release=b.release, file=b.file,
+               muted=(live.muted if live else "") or muted.get(b.name, ""))
+        for b in (live.bundles if live else ())
+    ]  # fmt: skip
