@@ -14,13 +14,16 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
+from securesystemslib.exceptions import FormatError
 from securesystemslib.formats import encode_canonical
 from securesystemslib.signer import Key
 
 from shared.errors import Rejected
 from shared.files import read_bounded, sync_folder
+from shared.settings import ERROR_CHARS_MAX
 
 PUBLIC_BYTES_MAX = 16 * 1024  # a composite key's takes 4.2 kB
+NO_KEY = (msgspec.DecodeError, FormatError, ValueError, KeyError, TypeError, RecursionError)
 NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}"
 
 
@@ -71,8 +74,10 @@ def read_public(folder: Path, name: str) -> tuple[str, Key]:
         if keyid_of(file.key) != file.keyid:
             raise ValueError("the keyid is not of this key")
         return file.kind, Key.from_dict(file.keyid, dict(file.key))
-    except (msgspec.DecodeError, ValueError, KeyError, TypeError) as error:
-        raise Rejected(f"not a public key: {error}", str(path), "fetch it again") from None
+    except NO_KEY as error:
+        raise Rejected(
+            f"not a public key: {str(error)[:ERROR_CHARS_MAX]}", str(path), "fetch it again"
+        ) from None
 
 
 def taken(path: Path) -> Rejected:
