@@ -13,7 +13,7 @@ import re
 import stat
 from pathlib import Path
 
-_NAME = r"[A-Za-z0-9_%~+-][A-Za-z0-9_.%~+-]{0,199}"
+_NAME = r"[A-Za-z0-9_%~+-][A-Za-z0-9_.%~+-]{0,254}"
 PATH = re.compile(rf"{_NAME}(?:/{_NAME}){{0,7}}\Z")
 _FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 

@@ -39,7 +39,7 @@ QUEUE = "update"
 SERVED = ("image/metadata/", "image/targets/", "director/metadata/", "time/")
 WAITING_MAX = 4  # of one tail; a client of ours has one
 PENDING_MAX = 1024  # inside nats-py, requests of all tails
-ABSENT = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
+ABSENT = (FileNotFoundError, NotADirectoryError)
 
 
 class UpdateResponder:
@@ -48,6 +48,7 @@ class UpdateResponder:
     def __init__(self, client: Client, operator: str, repo: Path) -> None:
         self._client, self._operator, self._repo = client, operator, repo
         self._waiting: dict[str, deque[Msg]] = {}
+        self._noted: set[tuple[str, str]] = set()
         self._some = asyncio.Event()
         self.answers: Counter[Status] = Counter()
 
@@ -103,12 +104,18 @@ class UpdateResponder:
             request = decode(ChunkRequest, message.data, "chunk request", REQUEST_BYTES_MAX)
             chunk = await asyncio.to_thread(_piece, self._repo, request)
         except Rejected as error:
-            event("update_request_refused", level=logging.WARNING, tail=tail, error=error.what)
+            self._note(tail, "request", error.what)
             chunk = Chunk(1, "refused")
         except OSError as error:
-            event("update_not_served", level=logging.ERROR, tail=tail, error=str(error))
+            self._note(tail, str(error.errno), str(error))
             chunk = Chunk(1, "refused")
         await self._say(message, chunk)
+
+    def _note(self, tail: str, kind: str, error: str) -> None:
+        """Once a kind, so that no tail fills the log with it."""
+        if (tail, kind) not in self._noted:
+            self._noted.add((tail, kind))
+            event("update_request_refused", level=logging.WARNING, tail=tail, error=error[:200])
 
     async def _say(self, message: Msg, chunk: Chunk) -> None:
         self.answers[chunk.status] += 1
