@@ -98,7 +98,7 @@ def _from_request(args: argparse.Namespace) -> list[Declared]:
     request, files = load_request(args.request)
     print(summary(request, files.bundle), file=sys.stderr)
     who = read_applicability(args.applicability) if args.applicability else None
-    declared = declare(args.request / request.bundle, who)
+    declared = declare(args.request / request.bundle, who, request.tail, request.parent_sha256)
     if hashlib.sha256(declared.data).hexdigest() != request.bundle_sha256:
         raise Rejected("changed while it was read", request.bundle, "do not sign this")
     return [declared]
