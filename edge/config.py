@@ -49,9 +49,11 @@ class StandLink(_Strict, frozen=True, kw_only=True):
 
 
 class Update(_Strict, frozen=True, kw_only=True):
-    """Where signed bundles come from. sources: tried in order, as `open_source` takes them."""
+    """Where signed bundles come from. sources: tried in order, as `open_source` takes them.
+    acceptance: `technician`: a set waits for `tailtwin-edge accept`."""
 
     sources: tuple[str, ...]
+    acceptance: Literal["none", "technician"] = "none"
     deadline_s: float = 120.0
     step_s: float = 60.0
     bundle_bytes_max: int = 8 << 20

@@ -402,8 +402,10 @@ class Daemon:
 
         return UpdateClient(
             slots=self._slots, fetch=fetch_child(self._settings, self._link.ground_time_ns),
-            admit=admitted, load=self._models.load, ask=self._ask_gate, record=self._upkeep.record,
+            admit=admitted, load=self._models.load, reload=self._models.reload,
+            ask=self._ask_gate, record=self._upkeep.record,
             clock=self._clock, beat=self._heart("update", profile.update.deadline_s),
+            must_accept=profile.update.acceptance == "technician",
         )  # fmt: skip
 
     async def _load_live(self) -> None:

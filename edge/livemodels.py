@@ -103,6 +103,14 @@ class LiveModels:
         if against:
             self._audit("muted", live.slot, against)
 
+    async def reload(self, live: BundleSet) -> list[str]:
+        """As `load`, of a set that was live before: its signers may have taken it back since."""
+        against = await self._trusted(live)
+        if against:
+            await self.load(msgspec.structs.replace(live, muted="; ".join(against)))
+            return against
+        return await self.load(live)
+
     async def load(self, live: BundleSet) -> list[str]:
         """Make the worker use a set; what stands against it."""
         probation = await asyncio.to_thread(self._begin, live) if live.probation else None

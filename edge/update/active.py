@@ -76,6 +76,11 @@ def went_back(active: Active, left: str) -> Active:
     return Active(active.last_good, None, {}, active.releases, left=ids[-LEFT_MAX:])
 
 
+def disowned(active: Active) -> Active:
+    """What is behind the live set is no good any more: nothing goes back there."""
+    return msgspec.structs.replace(active, last_good=None)
+
+
 def passed(active: Active) -> Active:
     """The live set is the last known good one; the one before it stays to go back to."""
     return msgspec.structs.replace(active, probation=False)

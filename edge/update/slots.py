@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 import msgspec
@@ -202,6 +202,18 @@ class Slots:
             is_left = live and (leave or active.is_faulty)
             to = states.went_back(active, set_id(live) if is_left else "")
             return self._swap(to, still_open)
+
+    def disown(self, withdrawn: Collection[str]) -> bool:
+        """Forget the set behind the live one if it has any of these, by sha-256: what its signers
+        took back is not gone back to. Whether there was one."""
+        with self._lock:
+            active = self._active()
+            if active is None or active.last_good is None:
+                return False
+            if not {b.sha256 for b in self._peek(active.last_good)} & set(withdrawn):
+                return False
+            self._write(states.disowned(active))
+            return True
 
     def prove(self) -> None:
         """The live set passed its probation. No gate: nothing is swapped."""

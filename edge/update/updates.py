@@ -50,7 +50,7 @@ Load = Callable[[BundleSet], Awaitable[Sequence[str]]]
 
 class BackDue(msgspec.Struct, frozen=True, kw_only=True):
     """The set `set_id` is to be left for the last known good one. code: `probation`, `load`,
-    `operator`, `director` or `damaged`."""
+    `operator`, `withdrawn` or `damaged`."""
 
     set_id: str
     code: str
@@ -94,7 +94,8 @@ class UpdateClient:
     fetch: see `FetchChild`. admit: judges a verified file in a child. load: makes the worker use
     a live set, and says what stands against it, or nothing. ask: looks at the gate now, with
     fresh inputs; called on the loop only. record: takes each decision, durable before it returns
-    or soon after. must_accept: a set waits for a technician.
+    or soon after. must_accept: a set waits for a technician. reload: as load, of a set that was live
+    before, and that its signers may have taken back since.
     """
 
     def __init__(
@@ -110,8 +111,10 @@ class UpdateClient:
         retry_s: float = RETRY_S,
         beat: Callable[[], None] = lambda: None,
         must_accept: bool = False,
+        reload: Load | None = None,
     ) -> None:
         self._beat, self._must_accept = beat, must_accept
+        self._reload = reload or load
         self._slots, self._fetch, self._admit, self._load = slots, fetch, admit, load
         self._record, self._clock, self._retry_s = record, clock, retry_s
         self._gate, self._offers = GateWatch(ask), Offers(retry_s)
@@ -244,11 +247,15 @@ class UpdateClient:
             answer = await self._gate.while_open(self._fetched(offer.target))
             if answer is None:
                 return self._defer(offer, "download")
+            if answer.withdrawn:
+                await asyncio.to_thread(self._slots.disown, answer.withdrawn)
             if isinstance(answer, FetchFailure):
-                return self._not_fetched(offer, answer)
-            assert isinstance(answer, VerifiedSet)
+                stays = self._not_fetched(offer, answer)
+                await self._withdraw(offer, answer.withdrawn)
+                return stays
             self._tell(offer, "download", "fetched", of=answer)
             stays = await self._install(offer, answer)
+            await self._withdraw(offer, answer.withdrawn)
             if not stays:
                 await asyncio.to_thread(self._forget, answer)
             return stays
@@ -257,18 +264,25 @@ class UpdateClient:
 
     async def _fetched(self, target: str) -> FetchAnswer:
         view = await asyncio.to_thread(self._slots.view)
-        answer = await self._fetch(target, view)
-        if isinstance(answer, VerifiedBundle):  # until sets are fetched: one bundle of the live set
-            kept = [
-                VerifiedBundle(
-                    target=b.path, name=b.name, release=b.release, sha256=b.sha256, length=0,
-                    path=view.held[b.sha256], applicability=answer.applicability,
-                )
-                for b in view.bundles
-                if b.name != answer.name
-            ]  # fmt: skip
-            return VerifiedSet(bundles=(*kept, answer))
-        return answer
+        return await self._fetch(target, view)
+
+    async def _withdraw(self, offer: Offer, withdrawn: Sequence[str]) -> None:
+        """What is live and was taken back by its signers predicts no more, gate or no gate."""
+        if not withdrawn:
+            return
+        view = await asyncio.to_thread(self._slots.view)
+        gone = [b for b in view.bundles if b.sha256 in withdrawn]
+        for bundle in gone:
+            await asyncio.to_thread(self._slots.mute_bundle, bundle.name, "withdrawn")
+            reason = UpdateReason("withdrawn", f"{bundle.path} is not signed any more")
+            self._say("download", "muted", (reason,), origin=offer.origin, by=offer.by,
+                      bundle=bundle.path, name=bundle.name, release=bundle.release,
+                      set_id=view.live)  # fmt: skip
+        if gone:
+            await self._load_live(self._load)
+            if view.last_good not in ("", view.live):
+                why = ", ".join(b.name for b in gone)
+                self.go_back(BackDue(set_id=view.live, code="withdrawn", why=why))
 
     def _not_fetched(self, offer: Offer, failure: FetchFailure) -> bool:
         reason = UpdateReason(failure.code, failure.text)
@@ -378,7 +392,7 @@ class UpdateClient:
             self._back = None  # that set is not live any more
         self._offers.is_live([b.target for b in answer.bundles])
         self._tell(offer, "swap", "activated", of=answer)
-        against = await self._load_live()
+        against = await self._load_live(self._load)
         if against:
             await self._mute(offer, answer, slot, "; ".join(against))
         return True
@@ -444,16 +458,16 @@ class UpdateClient:
         self, before: SlotsView, reasons: tuple[UpdateReason, ...], origin: Origin, by: str
     ) -> None:
         self._say("rollback", "rolled_back", reasons, origin=origin, by=by, set_id=before.live)
-        for text in await self._load_live():
+        for text in await self._load_live(self._reload):
             self._say("load", "failed", (UpdateReason("load", text),), origin=origin)
 
-    async def _load_live(self) -> Sequence[str]:
+    async def _load_live(self, load: Load) -> Sequence[str]:
         """What stands against the set that is live now; empty when the worker uses it."""
         try:
             live = await asyncio.to_thread(self._slots.live)
             assert live is not None
             self.on_live(live)
-            return await self._load(live)
+            return await load(live)
         except (TailTwinError, OSError) as error:
             return (str(error),)
 

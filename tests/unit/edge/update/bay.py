@@ -46,6 +46,7 @@ class Bay:
         self.judged: Callable[[VerifiedBundle], AdmissionResult] = fit
         self.failure: FetchFailure | None = None
         self.rollback_of = ""
+        self.withdrawn: tuple[str, ...] = ()
         self.fetches = 0
         self.on_step: Callable[[str], None] = lambda step: None
         self.must_accept = False
@@ -71,7 +72,10 @@ class Bay:
         )  # fmt: skip
 
     def answer(self) -> VerifiedSet:
-        return VerifiedSet(bundles=self.directed, rollback_of=self.rollback_of, source="test")
+        return VerifiedSet(
+            bundles=self.directed, rollback_of=self.rollback_of, source="test",
+            withdrawn=self.withdrawn,
+        )  # fmt: skip
 
     async def fetch(self, wanted: str, view: SlotsView) -> FetchAnswer:
         self.fetches += 1

@@ -13,6 +13,7 @@ from edge.models.admission import AdmissionResult
 from edge.update.decisions import UpdateDecision
 from edge.update.gate import GateDecision
 from edge.update.offers import PENDING_MAX, KeptOffer
+from edge.update.slots import BundleSet
 from edge.update.updates import BackDue, UpdateClient, UpdateMemory, recall
 from edge.update.verified import FetchFailure, VerifiedBundle
 from edge.update.watch import GateWatch
@@ -389,6 +390,46 @@ def test_a_mistyped_offer_does_not_displace_a_good_one_for_ever(bay: Bay) -> Non
     ]  # fmt: skip
     assert bay.decisions[1].reasons[0].code == "not_directed"
     assert bay.decisions[-1].origin == "director"
+
+
+def test_a_withdrawn_bundle_is_muted_at_once_and_its_set_goes_back(bay: Bay) -> None:
+    bay.update(egt=2, vib=1)
+    withdrawn = (bay.directed[0].sha256,)
+    bay.failure = FetchFailure(kind="rejected", code="no_target", text="x", withdrawn=withdrawn)
+
+    async def drive() -> None:
+        client = bay.client()
+        client.offer(target("egt", 3))
+        await settle(client, lambda: ("rollback", "rolled_back") in bay.said())
+
+    asyncio.run(drive())
+    assert ("download", "muted") in bay.said() and bay.live()["egt"] == 1
+
+
+def test_what_was_withdrawn_is_not_gone_back_to(bay: Bay) -> None:
+    first = bay.directed[0].sha256
+    bay.update(egt=2, vib=1)
+    bay.withdrawn = (first,)
+    bay.update(egt=3, vib=1)
+    assert bay.live()["egt"] == 3 and ("rollback", "rolled_back") not in bay.said()
+    assert bay.slots.fallback() is None
+
+
+def test_a_set_that_goes_live_again_is_looked_at_as_at_a_start(bay: Bay) -> None:
+    bay.update(egt=2, vib=1)
+    looked = []
+
+    async def reload(live: BundleSet) -> list[str]:
+        looked.append(live.id)
+        return ["withdrawn"]
+
+    async def drive() -> None:
+        client = bay.client(reload=reload)
+        client.go_back(BackDue(set_id=bay.answer().id, code="operator", why="x"))
+        await settle(client, lambda: ("load", "failed") in bay.said())
+
+    asyncio.run(drive())
+    assert len(looked) == 1
 
 
 def test_a_release_that_is_live_with_other_bytes_is_not_taken(bay: Bay) -> None:
