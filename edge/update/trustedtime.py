@@ -19,9 +19,10 @@ from edge.update.floor import TIME_NS_MAX
 if TYPE_CHECKING:  # pure: no tuf
     from edge.update.trusted import Proof
 
-SKEW_NS = 3_600 * 10**9
-"""Assumption: honest clocks of signers, ground and aircraft differ by less than an hour. A source
-that is behind the floor by no more is taken for the floor itself, which is proved."""
+SKEW_NS = 2 * 86_400 * 10**9
+"""A source that is behind the floor by no more is taken for the floor itself. Honest clocks differ by
+minutes, but one wrong answer of the ground may push the floor a day ahead, see `proved_ns`. It
+gives nobody anything: whoever sets a clock back can set it to the floor as well."""
 FLOOR_SPARE = timedelta(days=1)
 
 TimeSource = Literal["ground", "bus", "reset", "wall"]
