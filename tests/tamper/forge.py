@@ -13,8 +13,8 @@ the keys that are missing.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from datetime import datetime, timedelta
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -101,9 +101,11 @@ class Forger:
         those of a targets role, for what it delegates. Everything is then signed anew."""
         if self.can("root"):
             self._new_root()
-        for role in [r for r in self.roles if r == "targets" or self.delegator(r)]:
-            if self.can(role):
-                self._name_own_keys(role)
+        waiting = ["targets"]
+        while waiting:
+            role = waiting.pop(0)
+            if role in self.roles and self.can(role):
+                waiting += self._name_own_keys(role)
 
     def edit(self, role: str, change: Callable[[Targets], object]) -> None:
         """Change a targets role; `seal` sees whether it can be signed."""
@@ -153,7 +155,7 @@ class Forger:
         for prefixed in target.get_prefixed_paths():
             file = self.folder / "targets" / prefixed
             file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_bytes(data)
+            put(file, data)
         return target
 
     # -- inside
@@ -162,32 +164,33 @@ class Forger:
         before = self.root
         root = self.root = Metadata(Root.from_dict(before.signed.to_dict()))
         root.signed.version += 1
-        for role, own in zip(("targets", "snapshot", "timestamp"), self._own, strict=False):
+        for role, key in zip(("targets", "snapshot", "timestamp"), self._own, strict=False):
             for keyid in list(root.signed.roles[role].keyids):
                 root.signed.revoke_key(keyid, role)
-            root.signed.add_key(own.public_key, role)
+            root.signed.add_key(key.public_key, role)
         attestors = root.signed.unrecognized_fields.get("x-tailtwin-attestors")
         if attestors is not None:
-            attestors["keys"] = {self._own[3].public_key.keyid: self._own[3].public_key.to_dict()}
-            attestors["threshold"] = 1
+            own = self._own[3].public_key
+            attestors["keys"][own.keyid], attestors["threshold"] = own.to_dict(), 1
         for signer in self._loot.of(before.signed.roles["root"].keyids):
             root.sign(signer, append=True)
         self._write(f"{root.signed.version}.root.json", root.to_bytes())
         self._changed.add("targets")
         self._is_taken_over = True
 
-    def _name_own_keys(self, role: str) -> None:
+    def _name_own_keys(self, role: str) -> list[str]:
+        """Own keys for everything that a role delegates; the roles' names."""
         delegations = self.roles[role].signed.delegations
         if delegations is None or not delegations.roles:
-            return
+            return []
         for name, delegated in delegations.roles.items():
-            own: Key = (
-                self._own[5].public_key if name.startswith("cal") else self._own[4].public_key
-            )
+            own: Key = self._own[5 if name.startswith("cal") else 4].public_key
             delegated.keyids, delegated.threshold = [own.keyid], 1
             delegations.keys[own.keyid] = own
-            self._changed.add(name)
+            if name in self.roles:
+                self._changed.add(name)
         self._changed.add(role)
+        return list(delegations.roles)
 
     def _sign(self, metadata: Metadata[Any], role: str) -> bytes:
         """By every key of the role that is at hand; in the name of the others by the thief."""
@@ -205,12 +208,10 @@ class Forger:
         return Metadata.from_bytes((self._metadata / name).read_bytes())
 
     def _write(self, name: str, data: bytes) -> None:
-        (self._metadata / name).write_bytes(data)
+        put(self._metadata / name, data)
 
 
-def entries(targets: Targets) -> Iterator[tuple[str, TargetFile]]:
-    yield from targets.targets.items()
-
-
-def in_days(now: datetime, days: float) -> datetime:
-    return now + timedelta(days=days)
+def put(path: Path, data: bytes) -> None:
+    """Write a file anew: others may link to what was there."""
+    path.unlink(missing_ok=True)
+    path.write_bytes(data)
