@@ -26,9 +26,11 @@ class NatsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
 
 
 class HttpConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Where the api listens."""
+    """Where the api listens; with both of the others by HTTPS, else by HTTP."""
 
     port: int
+    tls_cert: str = ""
+    tls_key: str = ""
 
 
 class IngestConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -71,7 +73,7 @@ class GroundConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
 
     @property
     def http_url(self) -> str:
-        return f"http://{self.host}:{self.http.port}"
+        return f"http{'s' if self.http.tls_cert else ''}://{self.host}:{self.http.port}"
 
 
 class Paths:
@@ -123,6 +125,8 @@ def check_config(config: GroundConfig, where: str) -> None:
     for key, port in ports.items():
         need(1 <= port <= 65535, f"{port} is not a port", key, "1 to 65535, a free one")
     need(len(set(ports.values())) == 3, "two listeners on one port", "nats, http", "three ports")
+    need(bool(config.http.tls_cert) == bool(config.http.tls_key), "one without the other",
+         "http.tls_cert, http.tls_key", "both, or neither")  # fmt: skip
     need(config.host != "", "empty", "host", "an address of this machine, such as 127.0.0.1")
     ingest = config.ingest
     for key, value, low, high in (

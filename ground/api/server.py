@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import ssl
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -33,7 +34,7 @@ from ground.api.reconciliations import reconciliations_router
 from ground.api.twins import STATE_PATH, fresh_states, twins_router
 from ground.api.whatif import whatif_router
 from ground.broker import connect
-from ground.config import GroundConfig, Paths
+from ground.config import GroundConfig, HttpConfig, Paths
 from ground.database import open_reader, open_writer
 from ground.flightreport.stores import made_of
 from ground.ingest.segments import SegmentReader
@@ -46,6 +47,7 @@ from ground.reconcile.store import Reconciliations
 from ground.rollout.serve import SERVED, UpdateResponder
 from ground.twins.control import Control
 from shared.clock import SystemClock
+from shared.errors import ConfigError
 from shared.log import event
 
 STOP_S = 5
@@ -175,9 +177,25 @@ class _Count:
 
 def serve(paths: Paths, config: GroundConfig, tuf_repo: Path | None) -> None:
     """Run until SIGTERM."""
+    _check_tls(config.http)
     app = make_app(paths, config, tuf_repo)
     settings = uvicorn.Config(
         app, host=config.host, port=config.http.port, log_config=None, access_log=False,
         timeout_graceful_shutdown=STOP_S, limit_concurrency=CONNECTIONS_MAX, server_header=False,
+        ssl_certfile=config.http.tls_cert or None, ssl_keyfile=config.http.tls_key or None,
     )  # fmt: skip
     uvicorn.Server(settings).run()
+
+
+def _check_tls(http: HttpConfig) -> None:
+    """ConfigError when uvicorn would fail on certificate or key."""
+    if not http.tls_cert:
+        return
+    try:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(http.tls_cert, http.tls_key, password="")  # else it asks a person
+    except OSError as error:  # an SSLError is one
+        raise ConfigError(
+            f"not usable: {error.strerror or error}", f"{http.tls_cert}, {http.tls_key}",
+            "PEM files: the certificate with its chain, and its key, not encrypted",
+        ) from None  # fmt: skip

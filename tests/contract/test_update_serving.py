@@ -9,20 +9,28 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from tuf.api.exceptions import DownloadError
 
 from edge.update.fetch import BoundedFetcher
 from edge.update.sources import open_source
+from ground.api.server import serve
+from ground.config import HttpConfig, check_config, load_config
 from ground.rollout.serve import WAITING_MAX, UpdateResponder
+from ground.supervise import is_ready
 from ground.twins.control import Control
 from shared.chunks import CHUNK_BYTES_MAX, Chunk, ChunkRequest
 from shared.clock import SystemClock
+from shared.errors import ConfigError
 from shared.messages import decode, encode
 from shared.topics import subject
 from tests.contract.ground_site import Site
+from tests.contract.update_places import Authority
 from tests.unit.ground.synthetic import OPERATOR, TAIL, Tail, wait_for
 
 OTHER = "A320-00007"
@@ -224,16 +232,22 @@ def test_the_tails_take_turns(repo: Path) -> None:
     asyncio.run(run())
 
 
-def test_the_api_process_serves_a_session_over_http_and_over_nats(site: Site, repo: Path) -> None:
+def test_the_api_process_serves_a_session_over_https_and_over_nats(site: Site, repo: Path) -> None:
+    authority = Authority(site.folder)
+    settings = site.paths.config.read_text()
+    site.paths.config.write_text(
+        f'{settings}tls_cert = "{authority.chain}"\ntls_key = "{authority.chain}"\n'
+    )
+    config = load_config(site.paths)
     site.start("ingest")
     site.spawn(sys.executable, "-m", "ground", "api", "--state", str(site.paths.state),
                "--tuf-repo", str(repo))  # fmt: skip
-    at = f"{site.config.host}:{site.config.nats.port}"
+    at = f"{config.host}:{config.nats.port}"
     for text in (
-        f"{site.config.http_url}/tuf",
+        f"https://127.0.0.1:{config.http.port}/tuf",
         f"nats://{TAIL}:{site.passwords[TAIL]}@{at}/aero.v1.{OPERATOR}.{TAIL}",
     ):
-        source = open_source(text)
+        source = open_source(text, authority.file)
         fetcher = BoundedFetcher(source, SystemClock(), 30.0, 10.0, 1 << 20)
         deadline_s = time.monotonic() + 20
         while True:
@@ -249,3 +263,30 @@ def test_the_api_process_serves_a_session_over_http_and_over_nats(site: Site, re
             with pytest.raises(DownloadError):
                 fetcher.download_bytes(path, 100)
         source.close()
+    while not (ready := is_ready(config))[0]:
+        assert time.monotonic() < deadline_s, ready
+        time.sleep(0.05)
+
+
+def test_a_certificate_or_key_that_is_not_usable_is_said_at_start(
+    site: Site, tmp_path: Path
+) -> None:
+    authority = Authority(tmp_path)
+    locked = tmp_path / "locked.pem"
+    key = ec.generate_private_key(ec.SECP256R1())
+    locked.write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8,
+            serialization.BestAvailableEncryption(b"secret"),
+        )
+    )  # fmt: skip
+    for cert, private in (
+        (tmp_path / "none.pem", authority.chain), (authority.chain, locked),
+        (authority.file, authority.chain),
+    ):  # fmt: skip
+        http = HttpConfig(port=1, tls_cert=str(cert), tls_key=str(private))
+        with pytest.raises(ConfigError, match="not usable"):
+            serve(site.paths, msgspec.structs.replace(site.config, http=http), None)
+    half = msgspec.structs.replace(site.config, http=HttpConfig(port=1, tls_cert="x"))
+    with pytest.raises(ConfigError, match="one without the other"):
+        check_config(half, "ground.toml")
