@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -114,7 +114,7 @@ class Aircraft:
         self.daemon._start()
 
     async def live(
-        self, legs: list[tuple[tuple[int, ...], int]], each: Callable[[], None] = lambda: None
+        self, legs: Sequence[tuple[tuple[int, ...], int]], each: Callable[[], None] = lambda: None
     ) -> None:
         for values, seconds in legs:
             for _ in range(seconds * 5):
