@@ -344,6 +344,33 @@ def test_a_whole_session_brings_the_same_set_from_everywhere(
     place.close()
 
 
+def test_a_download_that_is_cut_again_and_again_goes_on_at_whatever_source_is_next(
+    repo: Path, tmp_path: Path, request: pytest.FixtureRequest, draw: random.Random
+) -> None:
+    """Every byte comes once, whichever source gave it."""
+    data, partial = draw.randbytes(500_000), tmp_path / "partial"
+    places = [make(kind, repo, request) for kind in ("http", "nats", "https")]
+    for place in places:
+        place.put(target(data)[0], data)
+    came = 0
+    for place in places:
+        cut_at = draw.randrange(came, len(data))
+        place.behave("cut", cut_at)
+        source = place.open()
+        fetcher = session(source, partial, step_s=0.5)
+        with pytest.raises(DownloadError):
+            fetch(fetcher, data)
+        assert (64 << 20) - fetcher.bytes_left == cut_at - came
+        came = cut_at
+        source.close()
+    stick = MediaPlace(repo).open()
+    fetcher = session(stick, partial)
+    assert fetch(fetcher, data) == data
+    assert (64 << 20) - fetcher.bytes_left == len(data) - came
+    for place in places:
+        place.close()
+
+
 # What only some kinds can do.
 
 
