@@ -2,7 +2,8 @@
 
 In: the bytes that TUF verified, the image root, the profile's policy. Out: nothing, or Refused.
 Always holds: a bundle of a type is attested by whom the image root names; a calibration is its
-attested parent with other numbers, within what the parent allows.
+attested parent with other numbers, within what the parent allows; one that says how it was made is
+attested to that, with that parent.
 """
 
 from __future__ import annotations
@@ -36,6 +37,8 @@ def check_contents(
         return
     of = _unpacked(parent, bounds, wanted.parent)
     _attested(of, root, request, wanted.parent)
+    if files.attestation:
+        _attested(files, root, request, wanted, of.sha256)
     from shared.calibration import against  # it brings onnx, for these few only
 
     if reasons := against(files, of):
@@ -49,9 +52,11 @@ def _unpacked(data: bytes, bounds: ModelBounds, wanted: Wanted) -> BundleFiles:
         raise Refused(Rejected, "rejected", error.what, wanted.target.path) from None
 
 
-def _attested(files: BundleFiles, root: Root, request: FetchRequest, wanted: Wanted) -> None:
+def _attested(
+    files: BundleFiles, root: Root, request: FetchRequest, wanted: Wanted, parent: str = ""
+) -> None:
     try:
-        check_attestation(files, attestors_of(root), request.attestation)
+        check_attestation(files, attestors_of(root), request.attestation, parent)
     except Rejected as error:
         text = f"{error.where}: {error.what}"
         raise Refused(Rejected, "attestation", text, wanted.target.path) from None
