@@ -21,7 +21,7 @@ import msgspec
 import numpy as np
 import zstandard
 
-from bench.fuzz import buses
+from bench.fuzz import buses, updates
 from edge.acquire.reading import ReadingDecoder
 from edge.config import Enrolment, Profile, Tail, load_profile
 from edge.health import read_status
@@ -457,5 +457,8 @@ TARGETS: dict[str, Target] = {
         Target("unit", lambda data: parse_unit(data.decode(errors="replace"), WHERE),
                lambda: [b"kg.m/s2", b"[ft_i]/min", b"Cel", b"10*3/h", b"%"], is_text=True),
         Target("export", _export, lambda: [_export_seed()]),
+        Target("HTTP answer of an update source", updates.http_answer, updates.http_answers),
+        Target("update chunk", updates.chunk, updates.chunks),
+        Target("update request", updates.request, updates.requests),
     )
 }  # fmt: skip

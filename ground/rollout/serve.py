@@ -102,7 +102,7 @@ class UpdateResponder:
     async def _answer(self, tail: str, message: Msg) -> None:
         try:
             request = decode(ChunkRequest, message.data, "chunk request", REQUEST_BYTES_MAX)
-            chunk = await asyncio.to_thread(_piece, self._repo, request)
+            chunk = await asyncio.to_thread(piece, self._repo, request)
         except Rejected as error:
             self._note(tail, "request", error.what)
             chunk = Chunk(1, "refused")
@@ -123,7 +123,7 @@ class UpdateResponder:
             await self._client.publish(message.reply, encode(chunk))
 
 
-def _piece(repo: Path, request: ChunkRequest) -> Chunk:
+def piece(repo: Path, request: ChunkRequest) -> Chunk:
     """Rejected for a request that no client of ours makes; OSError when the file is not readable."""
     if request.v != 1 or not 1 <= request.length <= CHUNK_BYTES_MAX:
         raise Rejected("not a request of ours", request.path[:80])
