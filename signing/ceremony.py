@@ -16,7 +16,7 @@ from tuf.api.metadata import Metadata, Root, Signed, Targets
 
 from shared.errors import Rejected
 from signing.chain import TOP, Chain
-from signing.commands import done
+from signing.commands import DryRun, done, show
 from signing.drafts import (
     Draft,
     is_offline,
@@ -32,6 +32,7 @@ from signing.keyring import Keyring
 from signing.repositories import Repositories
 from signing.repository import Change, Repository
 from signing.rolekeys import TOP_ROLES, KeyChange, repository_of
+from signing.summary import first_summaries
 
 
 @dataclass(frozen=True)
@@ -99,13 +100,18 @@ def publish_drafts(
     for name in sorted({one.repository for one in drafts}):
         repository = found.named(name)
         own = [one for one in drafts if one.repository == name]
-        if repository.exists():
-            with repository.changing() as change:
-                take_over(change, name, own)
-                repository.commit(change, ring)
-        else:
-            _begin(args, repository, own, ring)
+        try:
+            if repository.exists():
+                with repository.changing() as change:
+                    take_over(change, name, own)
+                    repository.commit(change, ring)
+            else:
+                _begin(args, repository, own, ring)
+        except DryRun:
+            continue
         _remove(found.drafts, [*paths, *(one.path for one in own)], own)
+    if args.dry_run:
+        return 0
     roles = ", ".join(f"{one.repository} {one.role} {one.signed.version}" for one in drafts)
     return done(args, f"published {roles}")
 
@@ -153,6 +159,7 @@ def _begin(
         )  # fmt: skip
     root, targets = given["root"].signed, given[TOP].signed
     assert isinstance(root, Root) and isinstance(targets, Targets)
+    show(args, first_summaries([(repository, root, targets)]))
     repository.begin(root, targets, ring, given)
 
 

@@ -67,38 +67,40 @@ def _run(args: argparse.Namespace) -> int:
     ring = key_ring(args)
     if args.draft:
         return publish_drafts(args, found, ring, args.draft)
-    declared = _from_request(args) if args.request else _from_files(args)
+    role, declared = _from_request(args) if args.request else _from_files(args)
     if args.propose:
         return draft(args, found, found.image,
-                     lambda change: found.image.add(change, declared, args.role))  # fmt: skip
-    found.image.publish(ring, declared, args.role)
-    return done(args, f"published {len(declared)} bundles as {args.role}")
+                     lambda change: found.image.add(change, declared, role))  # fmt: skip
+    found.image.publish(ring, declared, role)
+    return done(args, f"published {len(declared)} bundles as {role}")
 
 
-def _from_files(args: argparse.Namespace) -> list[Declared]:
-    from shared.files import read_bounded
-    from signing.declare import declare, read_applicability
-    from signing.verify import BUNDLE_BYTES_MAX
+def _from_files(args: argparse.Namespace) -> tuple[str, list[Declared]]:
+    from signing.declare import calibration, declare, read_applicability
 
     if (args.role == "calibration") != bool(args.tail and args.parent):
         raise Rejected("a calibration has a tail and a parent, and nothing else has", "--role",
                        "--role calibration --tail TAIL --parent FILE")  # fmt: skip
-    parent = ""
-    if args.parent:
-        data = read_bounded(args.parent, BUNDLE_BYTES_MAX, "this is no bundle")
-        parent = hashlib.sha256(data).hexdigest()
     who = read_applicability(args.applicability) if args.applicability else None
-    return [declare(file, who, args.tail, parent) for file in args.bundle]
+    if args.parent:
+        return args.role, [calibration(f, args.tail, args.parent, who) for f in args.bundle]
+    return args.role, [declare(file, who) for file in args.bundle]
 
 
-def _from_request(args: argparse.Namespace) -> list[Declared]:
+def _from_request(args: argparse.Namespace) -> tuple[str, list[Declared]]:
+    """A request that names a parent is a calibration for its tail; others are releases."""
     from shared.request import load_request, summary
-    from signing.declare import declare, read_applicability
+    from signing.declare import calibration, declare, read_applicability
 
     request, files = load_request(args.request)
     print(summary(request, files.bundle), file=sys.stderr)
     who = read_applicability(args.applicability) if args.applicability else None
-    declared = declare(args.request / request.bundle, who, request.tail, request.parent_sha256)
+    file = args.request / request.bundle
+    if request.parent:
+        role = "calibration"
+        declared = calibration(file, request.tail, args.request / request.parent, who)
+    else:
+        role, declared = args.role, declare(file, who)
     if hashlib.sha256(declared.data).hexdigest() != request.bundle_sha256:
         raise Rejected("changed while it was read", request.bundle, "do not sign this")
-    return [declared]
+    return role, [declared]

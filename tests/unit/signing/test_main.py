@@ -10,11 +10,13 @@ from typing import Any
 import pytest
 
 import signing.declare
+from shared.bundlefile import pack_declared
 from signing.__main__ import _parser, main
 from signing.commands import PASSPHRASE_VARIABLE
 from signing.declare import Declared, declare
 from signing.verify import Applicability
 from tests.fakes.bundles import packed
+from tests.fakes.calibrated import TYPE, scaled
 
 
 @pytest.fixture
@@ -88,8 +90,8 @@ def test_what_is_signed_is_what_was_judged_though_the_file_changes_behind_it(
     file = bundle_file(tmp_path, 1)
     judged = hashlib.sha256(file.read_bytes()).hexdigest()
 
-    def raced(one: Path, who: Applicability | None, tail: str, parent: str) -> Declared:
-        found = declare(one, who, tail, parent)
+    def raced(one: Path, who: Applicability | None) -> Declared:
+        found = declare(one, who)
         one.write_bytes(packed(2)[1])
         return found
 
@@ -113,6 +115,25 @@ def test_an_applicability_file_narrows_the_bundles_own(
     capsys.readouterr()
     assert main(["assign", *folders, "--tail", "N2", f"egt_rom/{file.name}"]) == 65
     assert "was not made for this tail" in capsys.readouterr().err
+
+
+def test_a_calibration_is_published_when_it_is_one(
+    tmp_path: Path, folders: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    main(["init", *folders])
+    files = []
+    for made in (TYPE, scaled(1.02), scaled(2.0)):
+        name, data = pack_declared(made)
+        files.append(tmp_path / name)
+        files[-1].write_bytes(data)
+    assert main(["publish", *folders, str(files[0])]) == 0
+    own = ["publish", *folders, "--role", "calibration", "--tail", "N1", "--parent", str(files[0])]
+    assert main([*own, str(files[2])]) == 65
+    assert "not a calibration of egt_rom-1.0.0" in capsys.readouterr().err
+    assert main([*own, str(files[1])]) == 0
+    entry = inspected(folders, capsys)["image"]["bundles"][1]
+    assert entry["target"] == f"cal/N1/egt_rom/{files[1].name}"
+    assert entry["parent"] == hashlib.sha256(files[0].read_bytes()).hexdigest()
 
 
 def test_mistakes_are_one_line_with_a_remedy_and_no_trace(
