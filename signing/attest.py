@@ -2,10 +2,11 @@
 
 In: a bundle file's bytes, what its builder claims, the attestors' signers. Out: the attested
 bundle's name and bytes.
-Always holds: the same bundle, claims and deterministic keys give the same bytes (Ed25519 is; see
-docs/provenance.md for the others); an attestor joins a statement that is there and never changes
-it; what the bundle says of itself is read from it. An attestor says what was built from what, and
-nothing about who may fly it: that is the word of whoever publishes.
+Always holds: the same bundle and claims give the same statement, and with Ed25519 keys the same
+bytes (ML-DSA and ECDSA signatures are drawn anew; one that is there is kept); an attestor joins a
+statement that is there and never changes it; what the bundle says of itself is read from it. An
+attestor says what was built from what, and nothing about who may fly it: that is the word of
+whoever publishes.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from securesystemslib.dsse import Envelope
-from securesystemslib.signer import Signer
+from securesystemslib.exceptions import UnverifiedSignatureError, VerificationError
+from securesystemslib.signer import Key, Signer
 
 from shared.bundle import BundleFiles, attach, filename, unpack
 from shared.calibration import against
@@ -49,7 +51,8 @@ def attest(data: bytes, claims: Claims, signers: Sequence[Signer]) -> tuple[str,
     if files.attestation:
         envelope = _joined(files, statement)
     for signer in signers:
-        envelope.sign(signer)
+        if not _has_signed(envelope, signer.public_key):
+            envelope.sign(signer)
     attested = attach(files, encode_envelope(envelope))
     return filename(files.bundle, hashlib.sha256(attested).hexdigest()), attested
 
@@ -75,6 +78,17 @@ def _joined(files: BundleFiles, statement: bytes) -> Envelope:
             "as it was built",
         )  # fmt: skip
     return envelope
+
+
+def _has_signed(envelope: Envelope, key: Key) -> bool:
+    """A good signature stays: one of ML-DSA would be another each time."""
+    signature = envelope.signatures.get(key.keyid)
+    try:
+        if signature is not None:
+            key.verify_signature(signature, envelope.pae())
+    except (UnverifiedSignatureError, VerificationError):
+        return False
+    return signature is not None
 
 
 def _git(folder: Path, *arguments: str) -> str:

@@ -13,46 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import ModelProto, TensorProto, numpy_helper
 
-from shared.bundle import Bundle, BundleFiles, Calibratable, Trained, unpack
-from shared.bundlefile import pack_declared
+from shared.bundle import BundleFiles, Calibratable, Trained
 from shared.calibration import REASONS_MAX, against
-from shared.profile import ModelBounds
-from tests.fakes.bundles import bundle, model_of
+from tests.fakes.bundles import bundle
+from tests.fakes.calibrated import EFFECTS, TYPE, VALUES, constants, files, scaled
 
 replace = msgspec.structs.replace
-
-
-def constants(declared: Bundle) -> dict[str, np.ndarray]:
-    graph = onnx.load_from_string(model_of(declared)).graph
-    return {x.name: numpy_helper.to_array(x) for x in graph.initializer}
-
-
-VALUES, EFFECTS = (
-    next(name for name, array in constants(bundle()).items() if array.shape == shape)
-    for shape in ((2, 5, 36), (2, 2))
-)
-TYPE = replace(
-    bundle(),
-    calibratable={
-        VALUES: Calibratable(low=0.9, high=1.1, of="parent"),
-        EFFECTS: Calibratable(low=0.0, high=2.0),
-    },
-    outputs=(replace(bundle().outputs[0], valid=(0.0, 1500.0)), bundle().outputs[1]),
-)
-
-
-def files(declared: Bundle) -> BundleFiles:
-    return unpack(pack_declared(declared)[1], ModelBounds())
-
-
-def scaled(factor: float) -> Bundle:
-    table: Any = TYPE.behaviour
-    values = tuple(tuple(tuple(factor * x for x in c) for c in e) for e in table.values)
-    effects = (replace(table.effects[0], coefficients=((0.01, 0.02), (0.02, 0.01))),)
-    return replace(
-        TYPE, version="2.0.0", release=2, calibratable=msgspec.UNSET,
-        behaviour=replace(table, values=values, effects=effects),
-    )  # fmt: skip
 
 
 PARENT = files(TYPE)
