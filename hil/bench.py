@@ -275,9 +275,16 @@ class Bench:
             why = (
                 f"gate shut: {reasons[0]}, and {len(reasons) - 1} more" if reasons else "gate open"
             )
-            self._note(f"update {target.rpartition('/')[2]} waits; {why}")
+            name = target.rpartition("/")[2].removesuffix(".tar.zst") or "what is directed"
+            self._note(f"update {name} waits; {why}")
+        for name in set(status["muted"]) - set(before["muted"]):
+            self._note(f"{name} is muted: {status['muted'][name]}")
         if before["bundles"] and status["bundles"] and status["bundles"] != before["bundles"]:
             self._note(f"now live: {', '.join(status['bundles'])}")
+        elif (
+            before["probation"] and not status["probation"] and status["set_id"] == before["set_id"]
+        ):
+            self._note(f"set {status['set_id']} has passed its probation")
 
     def _now_ns(self) -> int:
         return self._playing.t_event_ns if self._playing else 0

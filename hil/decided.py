@@ -53,7 +53,9 @@ def rows(updates: list[Row]) -> list[Row]:
     for update in updates:
         began[update["epoch"]] = min(update["t"], began.get(update["epoch"], "9"))
     ordered = sorted(updates, key=lambda u: (began[u["epoch"]], u["epoch"], u["seq"]))
-    return [_row(update) for update in ordered]
+    found = [_row(update) for update in ordered]
+    of_set = {row["set"]: row["bundles"] for row in found if row["set"] and row["bundles"]}
+    return [{**row, "bundles": row["bundles"] or of_set.get(row["set"])} for row in found]
 
 
 def _row(update: Row) -> Row:

@@ -20,7 +20,7 @@ import msgspec
 from hil.plant import flight as flights
 from hil.plant.flight import Flight
 from hil.plant.fly import START_NS, fly
-from hil.plant.mission import Degradation, mission_named
+from hil.plant.mission import Degradation, Mission, mission_named
 from hil.processes import Child
 from hil.rig import Rig
 from hil.scenario import Degradation as Wanted
@@ -31,6 +31,7 @@ from shared.phases import Phase
 from shared.signals import SignalSet
 
 CACHE = Path("var/cache")
+TAIL_SPARE_S = 20.0  # the leg ends before its recording does
 Say = Callable[[str], None]
 
 
@@ -121,9 +122,7 @@ class Leg:
 def first_leg(rig: Rig, signals: SignalSet, say: Say) -> Leg:
     """The flight of the scenario, flown or from the cache."""
     scenario = rig.scenario
-    mission = mission_named(scenario.mission)
-    if scenario.before_s is not None:
-        mission = dataclasses.replace(mission, parked_s=scenario.before_s)
+    mission = _mission(scenario, scenario.mission, scenario.before_s)
     flown = fly(
         mission, scenario.seed, signals, esns=_esns(scenario),
         degradation=_in_plant(scenario.degradation), cache_dir=CACHE, say=say,
@@ -142,9 +141,7 @@ def second_leg(rig: Rig, signals: SignalSet, first: Leg, say: Say) -> Leg:
     """The flight after it, its event time after the first one's."""
     scenario, again = rig.scenario, rig.scenario.again
     assert again is not None
-    mission = dataclasses.replace(
-        mission_named(again.mission or scenario.mission), parked_s=again.parked_s
-    )
+    mission = _mission(scenario, again.mission or scenario.mission, again.parked_s)
     length_ns = first.flight.end_ns - first.flight.start_ns + round(again.after_s * 1e9)
     flown = fly(
         mission, again.seed, signals, esns=_esns(scenario), start_ns=START_NS + length_ns,
@@ -158,6 +155,15 @@ def second_leg(rig: Rig, signals: SignalSet, first: Leg, say: Say) -> Leg:
 def save(leg: Leg) -> None:
     """Write its recording where the player finds it."""
     flights.save(leg.flight, leg.file)
+
+
+def _mission(scenario: Scenario, name: str, before_s: float | None) -> Mission:
+    """With the times on the stand that the scenario wants."""
+    mission = mission_named(name)
+    return dataclasses.replace(
+        mission, parked_s=mission.parked_s if before_s is None else before_s,
+        tail_s=max(mission.tail_s, scenario.parked_s + TAIL_SPARE_S),
+    )  # fmt: skip
 
 
 def _parked_until_s(leg: Leg, scenario: Scenario) -> float:

@@ -42,9 +42,9 @@ async def picture(run: Run, answers: Answers, api: GroundApi, leg: Leg) -> Pictu
     alive = [s for s in samples if s.alive]
     pictures.phases = [(s.t_event_ns, s.phase) for s in _changes(alive, "phase")]
     pictures.gate = [
-        (s.t_event_ns, s.gate_open, "<br>".join(s.gate_reasons))
-        for s in _changes(alive, "gate_reasons")
-    ]
+        (to_ns(g["t"]), g["decision"] == "open", "<br>".join(g["reasons"]))
+        for g in reversed(answers.gate) if within(to_ns(g["t"]))
+    ]  # fmt: skip
     pictures.cuts = [
         (c.start_event_ns, c.end_event_ns or flight.end_ns, c.link)
         for c in log.cuts if within(c.start_event_ns)

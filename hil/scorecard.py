@@ -64,6 +64,8 @@ class Answers:
     closures: dict[str, dict[str, Any]] = field(default_factory=dict)
     alerts: list[dict[str, Any]] = field(default_factory=list)
     updates: list[dict[str, Any]] = field(default_factory=list)
+    gate: list[dict[str, Any]] = field(default_factory=list)
+    """Its openings and shuttings."""
     kpis: list[dict[str, Any]] = field(default_factory=list)
     reconciliations: dict[str, dict[str, Any]] = field(default_factory=dict)
     """Of each flight that the ground explained."""
@@ -108,6 +110,7 @@ async def ask(api: GroundApi, reconcile_s: float = 0.0) -> Answers:
                 found.reconciliations[name] = await reconciliation(api, name, reconcile_s)
     found.alerts = (await api.twin("alerts", limit=1000))["items"]
     found.updates = (await api.twin("updates", limit=1000))["items"]
+    found.gate = (await api.twin("gate", limit=1000))["items"]
     found.state = await api.twin("state")
     found.version = await api.twin("version")
     found.duplicates = await api.duplicates()

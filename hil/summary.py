@@ -5,6 +5,7 @@ In: report.json. Out: what a person reads first.
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -52,12 +53,8 @@ def print_summary(
             f"{flight['flight_id']}: {closure_words(flight['closure'])}, "
             f"{flight['records_in_ledger']} of {flight['records_made']} records",
         )
-    for update in report["updates"]:
-        more = len(update["reasons"]) - 1
-        reasons = f": {update['reasons'][0]}" if update["reasons"] else ""
-        reasons += f" (and {more} more)" if more > 0 else ""
-        said = word(update["decision"])
-        facts.add_row("update", f"{update['phase']}: {bundle_of(update)} {said}{reasons}")
+    for alike in _alike(report["updates"]):
+        facts.add_row("update", _update(alike))
     facts.add_row(
         "edge",
         f"{edge['cpu_percent_of_one_core']} % of one core at {edge['speedup']:g} x, "
@@ -88,6 +85,24 @@ def print_summary(
     failed = sum(not check["ok"] for check in report["checks"])
     verdict = "[bold green]every check holds[/]" if not failed else f"[bold red]{failed} failed[/]"
     console.print(f"\n{verdict}   {folder / 'report.html'}   {folder / 'report.json'}")
+
+
+def _alike(updates: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
+    """Decisions one after the other that differ in their reasons only."""
+
+    def key(update: dict[str, Any]) -> tuple[str, ...]:
+        return update["phase"], bundle_of(update), update["decision"]
+
+    return [list(found) for _, found in itertools.groupby(updates, key)]
+
+
+def _update(alike: list[dict[str, Any]]) -> str:
+    update = alike[0]
+    more = len(update["reasons"]) - 1
+    reasons = f": {update['reasons'][0]}" if update["reasons"] else ""
+    reasons += f" (and {more} more)" if more > 0 else ""
+    times = f" {len(alike)} times, at first" if len(alike) > 1 else ""
+    return f"{update['phase']}: {bundle_of(update)} {word(update['decision'])}{times}{reasons}"
 
 
 def _short(text: str) -> str:

@@ -22,7 +22,7 @@ LANES = (
     "muted", "rolled_back", "passed",
 )  # fmt: skip
 """From bottom to top; decisions of other names follow. Those that nobody took have no lane."""
-WORDS = {"rolled_back": "swapped back"}
+WORDS = {"rolled_back": "swapped back", "due": "to go back"}
 COLOURS = {
     "refused": "#c0392b", "failed": "#c0392b", "muted": "#8e44ad", "activated": "#1e8449",
     "passed": "#1e8449", "rolled_back": "#2471a3", "fetched": "#7f8c8d",
@@ -31,6 +31,8 @@ OTHER_COLOUR = "#b9770e"
 OPEN_COLOUR = "#58d68d"
 NAMED_SHARE = 0.05  # of a flight; a shorter phase has no room for its name
 ROW_PX, LANE_PX = 90, 24
+REASONS_SHOWN = 2
+_STRAIGHT = ' style="white-space:nowrap"'
 
 
 def timeline(flights: list[Pictures], updates: list[dict[str, Any]]) -> str:
@@ -38,7 +40,7 @@ def timeline(flights: list[Pictures], updates: list[dict[str, Any]]) -> str:
     if not updates:
         return "<p>Nothing was decided of any update.</p>"
     numbered = list(enumerate(updates, 1))
-    figure = _figure([f for f in flights if f.gate], numbered)
+    figure = _figure([f for f in flights if f.t_outbox_ns], numbered)
     plot = figure.to_html(
         full_html=False, include_plotlyjs=False,
         config={"displaylogo": False, "displayModeBar": False},
@@ -47,9 +49,10 @@ def timeline(flights: list[Pictures], updates: list[dict[str, Any]]) -> str:
 
 
 def bundle_of(update: dict[str, Any]) -> str:
-    """What a decision is about, for people: the bundle that was offered, else the whole set."""
+    """What a decision is about, for people: a bundle, else the set, by its bundles or its id."""
     offered = str(update["bundle"]).rpartition("/")[2].removesuffix(".tar.zst")
-    return offered or str(update["bundles"] or "what is directed")
+    named = update["name"] if update["step"] == "probation" else ""
+    return str(offered or named or update["bundles"] or update["set"] or "what is directed")
 
 
 def word(decision: str) -> str:
@@ -77,7 +80,7 @@ def _row(
     figure: go.Figure, row: int, pictures: Pictures, numbered: list[tuple[int, dict[str, Any]]],
     lanes: list[str],
 ) -> None:  # fmt: skip
-    end_ns = pictures.t_outbox_ns[-1] if pictures.t_outbox_ns else pictures.gate[-1][0]
+    end_ns = pictures.t_outbox_ns[-1]
 
     def minutes(t_ns: int) -> float:
         return (t_ns - pictures.t0_ns) / 6e10
@@ -109,7 +112,7 @@ def _open_spans(pictures: Pictures, end_ns: int) -> list[tuple[int, int]]:
 
 
 def _why_shut(figure: go.Figure, row: int, pictures: Pictures, minutes: Any) -> None:
-    """Along the phase strip, what the gate said each time it changed its mind; on hover."""
+    """At the foot, what the gate said each time it opened or shut; on hover."""
     figure.add_trace(go.Scatter(
         x=[minutes(t) for t, _, _ in pictures.gate], y=[-0.6] * len(pictures.gate), mode="markers",
         marker={"symbol": "line-ns", "size": 6, "line": {"width": 1, "color": "#555"}},
@@ -149,16 +152,25 @@ def _table(numbered: list[tuple[int, dict[str, Any]]]) -> str:
     head = ("", "event time", "phase", "what", "set", "by", "step", "decision", "reasons")
     rows = []
     for number, u in numbered:
-        time = f"{u['t'][:19]}Z" if u["t"] else "-"
+        time = f"{u['t'][5:10]} {u['t'][11:19]}" if u["t"] else "-"
         cells = (str(number), time, u["phase"], bundle_of(u), u["set"] or "", u["origin"] or "",
                  u["step"] or "", word(u["decision"]))  # fmt: skip
-        reasons = "; ".join(u["reasons"])
         rows.append(
-            "<tr>" + "".join(f"<td>{html.escape(str(c))}</td>" for c in cells)
-            + f"<td>{html.escape(reasons)}{_gate(u)}</td></tr>"
+            "<tr>" + "".join(f"<td{_STRAIGHT}>{html.escape(str(c))}</td>" for c in cells)
+            + f"<td>{_reasons(u)}{_gate(u)}</td></tr>"
         )  # fmt: skip
     heads = "".join(f"<th>{h}</th>" for h in head)
     return f"<table><tr>{heads}</tr>{''.join(rows)}</table>"
+
+
+def _reasons(update: dict[str, Any]) -> str:
+    """The first ones; the others folded away."""
+    said = [html.escape(reason) for reason in update["reasons"]]
+    shown, more = "; ".join(said[:REASONS_SHOWN]), said[REASONS_SHOWN:]
+    if not more:
+        return shown
+    rest = "; ".join(more)
+    return f"{shown}<details><summary>and {len(more)} more reasons</summary>{rest}</details>"
 
 
 def _gate(update: dict[str, Any]) -> str:

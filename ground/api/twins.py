@@ -141,7 +141,13 @@ def twins_router(
     def updates(tail: TailName, limit: Limit = 100) -> models.Updates:
         """Decisions of the update client and its gate, newest first."""
         enrolled(tail)
-        return models.Updates(items=_updates(records, tail, limit))
+        return models.Updates(items=_audits(records, tail, "update", limit))
+
+    @router.get("/{tail}/gate")
+    def gate(tail: TailName, limit: Limit = 100) -> models.Updates:
+        """When the update gate opened and shut, and why it shut, newest first."""
+        enrolled(tail)
+        return models.Updates(items=_audits(records, tail, "gate", limit))
 
     return router
 
@@ -294,14 +300,14 @@ def _alert(alert: Alert, row: Any, t_ground_ns: int, hidden: bool) -> models.Ale
     )  # fmt: skip
 
 
-def _updates(records: Records, tail: str, limit: int) -> list[models.UpdateItem]:
+def _audits(records: Records, tail: str, kind: str, limit: int) -> list[models.UpdateItem]:
     a, r = schema.audits, schema.records
     before = r.alias("before")
     query = (
         select(a, before.c.sha256)
         .outerjoin(before, and_(before.c.tail == a.c.tail, before.c.epoch == a.c.epoch,
                                 before.c.stream == a.c.stream, before.c.seq == a.c.seq - 1))
-        .where(a.c.tail == tail, a.c.kind == "update")
+        .where(a.c.tail == tail, a.c.kind == kind)
         .order_by(a.c.t_event_ns.desc(), a.c.epoch, a.c.seq.desc())
         .limit(limit)
     )  # fmt: skip

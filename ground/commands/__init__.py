@@ -49,4 +49,4 @@ def second(t_ns: int | None) -> str:
 
 def add_tuf_repo(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--tuf-repo", type=Path, metavar="DIR",
-                        help="repository to serve at /tuf (metadata/ and targets/)")  # fmt: skip
+                        help="where image/ and director/ are, to serve at /tuf")  # fmt: skip

@@ -32,7 +32,7 @@ def test_cut_links_lose_nothing_and_a_bundle_is_refused_in_the_air_and_taken_at_
             Event(phase=Phase.CLIMB, after_s=5, action="offer", bundle="egt_rom_v2"),
             Event(phase=Phase.APPROACH, after_s=20, action="cut", for_s=60),
             rate=10.0,
-            parked_s=150.0,  # at 20 x a loaded machine has too little of the stand
+            parked_s=110.0,  # at 20 x a loaded machine has too little of the stand
             expect=Expect(refused=("egt_rom_v2",), activated=("egt_rom_v2",)),
         ),
         tmp_path,
@@ -54,7 +54,7 @@ def test_the_edge_killed_in_the_air_loses_only_what_it_names(tmp_path: Path) -> 
 def test_power_cut_at_the_stand_before_the_manifest_still_closes_the_flight(tmp_path: Path) -> None:
     """Invariants 1, 2: the edge dies while it rolls in, and is back when it is parked."""
     kill = Event(phase=Phase.TAXI_IN, after_s=5, action="kill_edge", for_s=45)
-    report = fly(hop(kill, rate=10.0, parked_s=150.0, expect=Expect(outages=1)), tmp_path)
+    report = fly(hop(kill, rate=10.0, parked_s=80.0, expect=Expect(outages=1)), tmp_path)
     assert failed(report) == []
     flight = next(f for f in report["flights"] if f["kind"] == "flight")
     assert flight["oooi"]["in"] is not None

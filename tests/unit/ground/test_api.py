@@ -162,6 +162,11 @@ def test_twins_say_what_is_enrolled(client: TestClient) -> None:
     get(client, "/v1/twins/a%20b", 400)
 
 
+def test_the_gate_has_its_own_trail(client: TestClient) -> None:
+    assert [item["decision"] for item in get(client, f"{TWIN}/gate")["items"]] == ["shut"]
+    assert {item["decision"] for item in get(client, f"{TWIN}/updates")["items"]} != {"shut"}
+
+
 def test_version_says_what_runs_and_which_reports_do_not_count(client: TestClient) -> None:
     answer = get(client, f"{TWIN}/version")
     runs = answer["runs"]

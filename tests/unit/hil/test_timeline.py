@@ -47,8 +47,18 @@ def test_each_decision_is_numbered_in_the_plot_and_in_the_table() -> None:
 
 def test_a_decision_without_event_time_has_its_row() -> None:
     said = timeline([flight()], [update(None, "refused", reasons=["phase: unknown"], gate="shut")])
-    assert "phase: unknown" in said and "<td>-</td>" in said
+    assert "phase: unknown" in said and ">-</td>" in said
     assert "nothing was ever heard" in said
+
+
+def test_a_flight_without_an_opening_of_the_gate_has_its_marks() -> None:
+    shut = Pictures(name="F1", t0_ns=T0_NS, t_outbox_ns=[T0_NS + 900 * S])
+    assert '"text":["1"]' in timeline([shut], [update(9, "refused")])
+
+
+def test_reasons_beyond_the_first_are_folded_away() -> None:
+    said = timeline([flight()], [update(9, "refused", reasons=["a", "b", "c", "d"])])
+    assert "and 2 more reasons</summary>c; d" in said
 
 
 def test_what_the_aircraft_says_is_text_in_the_page() -> None:
