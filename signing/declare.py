@@ -7,13 +7,11 @@ equal; only the applicability may be given from outside. The file is read once.
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 
 import msgspec
 
 from shared.bundle import unpack
-from shared.calibration import against
 from shared.errors import Rejected, Unreachable
 from shared.profile import ModelBounds
 from signing.verify import Applicability, check_applicability
@@ -52,23 +50,6 @@ def declare(
         file=file, data=data, name=bundle.name, release=bundle.release, applicability=who,
         parent=parent, tail=tail,
     )  # fmt: skip
-
-
-def calibration(
-    file: Path, tail: str, parent: Path, applicability: Applicability | None = None
-) -> Declared:
-    """The declaration of new numbers for a tail; Rejected when they are more than numbers within
-    the bounds of the parent bundle, which the aircraft would refuse."""
-    bounds = ModelBounds()
-    before = _read(parent, bounds.bundle_bytes_max)
-    declared = declare(file, applicability, tail, hashlib.sha256(before).hexdigest())
-    reasons = against(unpack(declared.data, bounds, str(file)), unpack(before, bounds, str(parent)))
-    if reasons:
-        raise Rejected(
-            f"not a calibration of {parent.name}: {'; '.join(reasons[:3])}", str(file),
-            "release it under offline keys, or stay within what the parent declares",
-        )  # fmt: skip
-    return declared
 
 
 def read_applicability(path: Path) -> Applicability:

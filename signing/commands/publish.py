@@ -52,11 +52,14 @@ def add(commands: Commands) -> None:
         "--request", type=Path, metavar="DIR",
         help="what `tailtwin-ground calibrate` wrote; its summary is shown",
     )  # fmt: skip
+    parser.add_argument("--unattested", action="store_true",
+                        help="though no attestor vouches for it; aircraft that ask refuse it")  # fmt: skip
     parser.add_argument("--applicability", type=Path, metavar="FILE",
                         help="JSON; default: what bundle.json says")  # fmt: skip
 
 
 def _run(args: argparse.Namespace) -> int:
+    from signing.attest import fit_to_publish
     from signing.ceremony import draft, publish_drafts
 
     given = (bool(args.bundle), bool(args.request), bool(args.draft))
@@ -67,7 +70,11 @@ def _run(args: argparse.Namespace) -> int:
     ring = key_ring(args)
     if args.draft:
         return publish_drafts(args, found, ring, args.draft)
-    role, declared = _from_request(args) if args.request else _from_files(args)
+    role, declared, parent = _from_request(args) if args.request else _from_files(args)
+    if not args.unattested:
+        root = found.image.chain().root.signed
+        for one in declared:
+            fit_to_publish(one.data, root, parent)
     if args.propose:
         return draft(args, found, found.image,
                      lambda change: found.image.add(change, declared, role))  # fmt: skip
@@ -75,32 +82,39 @@ def _run(args: argparse.Namespace) -> int:
     return done(args, f"published {len(declared)} bundles as {role}")
 
 
-def _from_files(args: argparse.Namespace) -> tuple[str, list[Declared]]:
-    from signing.declare import calibration, declare, read_applicability
+def _from_files(args: argparse.Namespace) -> tuple[str, list[Declared], bytes]:
+    """(role, bundles, the bytes of the parent where they are calibrations)."""
+    from shared.files import read_bounded
+    from signing.declare import declare, read_applicability
+    from signing.verify import BUNDLE_BYTES_MAX
 
     if (args.role == "calibration") != bool(args.tail and args.parent):
         raise Rejected("a calibration has a tail and a parent, and nothing else has", "--role",
                        "--role calibration --tail TAIL --parent FILE")  # fmt: skip
-    who = read_applicability(args.applicability) if args.applicability else None
+    parent, sha256 = b"", ""
     if args.parent:
-        return args.role, [calibration(f, args.tail, args.parent, who) for f in args.bundle]
-    return args.role, [declare(file, who) for file in args.bundle]
+        parent = read_bounded(args.parent, BUNDLE_BYTES_MAX, "this is no bundle")
+        sha256 = hashlib.sha256(parent).hexdigest()
+    who = read_applicability(args.applicability) if args.applicability else None
+    return args.role, [declare(file, who, args.tail, sha256) for file in args.bundle], parent
 
 
-def _from_request(args: argparse.Namespace) -> tuple[str, list[Declared]]:
+def _from_request(args: argparse.Namespace) -> tuple[str, list[Declared], bytes]:
     """A request that names a parent is a calibration for its tail; others are releases."""
+    from shared.files import read_bounded
     from shared.request import load_request, summary
-    from signing.declare import calibration, declare, read_applicability
+    from signing.declare import declare, read_applicability
+    from signing.verify import BUNDLE_BYTES_MAX
 
     request, files = load_request(args.request)
     print(summary(request, files.bundle), file=sys.stderr)
     who = read_applicability(args.applicability) if args.applicability else None
-    file = args.request / request.bundle
+    file, parent, tail, role = args.request / request.bundle, b"", "", args.role
     if request.parent:
-        role = "calibration"
-        declared = calibration(file, request.tail, args.request / request.parent, who)
-    else:
-        role, declared = args.role, declare(file, who)
-    if hashlib.sha256(declared.data).hexdigest() != request.bundle_sha256:
+        role, tail = "calibration", request.tail
+        parent = read_bounded(args.request / request.parent, BUNDLE_BYTES_MAX, "this is no bundle")
+    declared = declare(file, who, tail, request.parent_sha256 if parent else "")
+    read = (declared.data, request.bundle_sha256), (parent, request.parent_sha256)
+    if any(data and hashlib.sha256(data).hexdigest() != said for data, said in read):
         raise Rejected("changed while it was read", request.bundle, "do not sign this")
-    return role, [declared]
+    return role, [declared], parent

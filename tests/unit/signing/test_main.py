@@ -44,7 +44,7 @@ def test_the_whole_way_from_nothing_to_a_tail_with_its_set(
     file = bundle_file(tmp_path, 1)
     target = f"egt_rom/{file.name}"
     capsys.readouterr()
-    assert main(["publish", *folders, str(file)]) == 0
+    assert main(["publish", "--unattested", *folders, str(file)]) == 0
     shown = capsys.readouterr().out
     assert f"+ target {target}: release 1" in shown and "image-targets (" in shown
     assert main(["add-tail", *folders, "N1", "N2"]) == 0
@@ -69,7 +69,7 @@ def test_a_dry_run_shows_what_would_be_signed_and_signs_nothing(
     main(["init", *folders])
     file = str(bundle_file(tmp_path, 1))
     before = inspected(folders, capsys)
-    assert main(["publish", *folders, "--dry-run", *as_json, file]) == 0
+    assert main(["publish", "--unattested", *folders, "--dry-run", *as_json, file]) == 0
     shown = capsys.readouterr().out
     if as_json:
         signs = json.loads(shown)["signs"]
@@ -90,14 +90,14 @@ def test_what_is_signed_is_what_was_judged_though_the_file_changes_behind_it(
     file = bundle_file(tmp_path, 1)
     judged = hashlib.sha256(file.read_bytes()).hexdigest()
 
-    def raced(one: Path, who: Applicability | None) -> Declared:
-        found = declare(one, who)
+    def raced(one: Path, who: Applicability | None, tail: str, parent: str) -> Declared:
+        found = declare(one, who, tail, parent)
         one.write_bytes(packed(2)[1])
         return found
 
     monkeypatch.setattr(signing.declare, "declare", raced)
     main(["init", *folders])
-    assert main(["publish", *folders, str(file)]) == 0
+    assert main(["publish", "--unattested", *folders, str(file)]) == 0
     assert inspected(folders, capsys)["image"]["bundles"][0]["sha256"] == judged
 
 
@@ -108,7 +108,7 @@ def test_an_applicability_file_narrows_the_bundles_own(
     who = tmp_path / "who.json"
     who.write_text('{"types": ["B737"], "tails": ["N1"]}')
     file = bundle_file(tmp_path, 1)
-    assert main(["publish", *folders, "--applicability", str(who), str(file)]) == 0
+    assert main(["publish", "--unattested", *folders, "--applicability", str(who), str(file)]) == 0
     bundles = inspected(folders, capsys)["image"]["bundles"]
     assert bundles[0]["applicability"]["tails"] == ["N1"]
     main(["add-tail", *folders, "N2"])
@@ -117,23 +117,30 @@ def test_an_applicability_file_narrows_the_bundles_own(
     assert "was not made for this tail" in capsys.readouterr().err
 
 
-def test_a_calibration_is_published_when_it_is_one(
+def test_a_calibration_is_published_when_it_is_one_and_an_attestor_vouches_for_it(
     tmp_path: Path, folders: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     main(["init", *folders])
-    files = []
+    claims = ["--builder", "https://b.example", "--source-commit", "0" * 40]
+    attestor = ["attest", *folders[2:], "--key", "attestor-1", *claims]
+    files: list[str] = []
     for made in (TYPE, scaled(1.02), scaled(2.0)):
         name, data = pack_declared(made)
-        files.append(tmp_path / name)
-        files[-1].write_bytes(data)
-    assert main(["publish", *folders, str(files[0])]) == 0
-    own = ["publish", *folders, "--role", "calibration", "--tail", "N1", "--parent", str(files[0])]
-    assert main([*own, str(files[2])]) == 65
-    assert "not a calibration of egt_rom-1.0.0" in capsys.readouterr().err
-    assert main([*own, str(files[1])]) == 0
+        (tmp_path / name).write_bytes(data)
+        capsys.readouterr()
+        parent = ["--parent", files[0]] if files else []
+        assert main([*attestor, *parent, str(tmp_path / name)]) == 0
+        files.append(capsys.readouterr().out.splitlines()[-1])
+    assert main(["publish", *folders, str(tmp_path / name)]) == 65, "not the attested one"
+    assert main(["publish", *folders, files[0]]) == 0
+    own = ["publish", *folders, "--role", "calibration", "--tail", "N1", "--parent", files[0]]
+    capsys.readouterr()
+    assert main([*own, files[2]]) == 65
+    assert "beyond 0.9 to 1.1 times" in capsys.readouterr().err
+    assert main([*own, files[1]]) == 0
     entry = inspected(folders, capsys)["image"]["bundles"][1]
-    assert entry["target"] == f"cal/N1/egt_rom/{files[1].name}"
-    assert entry["parent"] == hashlib.sha256(files[0].read_bytes()).hexdigest()
+    assert entry["target"] == f"cal/N1/egt_rom/{Path(files[1]).name}"
+    assert entry["parent"] == hashlib.sha256(Path(files[0]).read_bytes()).hexdigest()
 
 
 def test_mistakes_are_one_line_with_a_remedy_and_no_trace(
@@ -145,20 +152,23 @@ def test_mistakes_are_one_line_with_a_remedy_and_no_trace(
     no_bundle = tmp_path / "x.tar.zst"
     no_bundle.write_bytes(b"hello")
     main(["init", *folders])
-    main(["publish", *folders, str(file)])
+    main(["publish", "--unattested", *folders, str(file)])
     main(["add-tail", *folders, "N1"])
     capsys.readouterr()
     target = f"egt_rom/{file.name}"
     for arguments, says in (
         (["init", *folders], "is there already"),
-        (["publish", *folders], "bundles, a request or drafts"),
-        (["publish", *folders, str(file)], "does not grow"),
-        (["publish", *folders, str(wrong_name)], "not the name of this bundle"),
-        (["publish", *folders, str(no_bundle)], "not one zstd frame"),
-        (["publish", *folders, str(tmp_path / "gone.tar.zst")], "cannot read"),
-        (["publish", *folders, "--role", "calibration", str(file)], "a tail and a parent"),
-        (["publish", *folders, "--role", "nobody", str(file)], "no role 'nobody'"),
-        (["publish", *folders, "--draft", str(file)], "not the name of a draft"),
+        (["publish", "--unattested", *folders], "bundles, a request or drafts"),
+        (["publish", "--unattested", *folders, str(file)], "does not grow"),
+        (["publish", "--unattested", *folders, str(wrong_name)], "not the name of this bundle"),
+        (["publish", "--unattested", *folders, str(no_bundle)], "not one zstd frame"),
+        (["publish", "--unattested", *folders, str(tmp_path / "gone.tar.zst")], "cannot read"),
+        (
+            ["publish", "--unattested", *folders, "--role", "calibration", str(file)],
+            "a tail and a parent",
+        ),
+        (["publish", "--unattested", *folders, "--role", "nobody", str(file)], "no role 'nobody'"),
+        (["publish", "--unattested", *folders, "--draft", str(file)], "not the name of a draft"),
         (["refresh", *folders, "--expires", "timestamp=never"], "is not an expiry"),
         (["refresh", *folders, "--passphrase-file", str(tmp_path / "gone")], "cannot read"),
         (["refresh", "--repo", str(tmp_path / "repo")], "the online keys sign it"),
