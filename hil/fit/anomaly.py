@@ -225,7 +225,7 @@ def _declare(
     return Bundle(
         name=recipe.name, version=recipe.version, release=recipe.release, rate_hz=recipe.rate_hz,
         instances=recipe.instances, inputs=tuple(ports),
-        outputs=(Output(name="score", unit="1", lsb=0.01),),
+        outputs=(Output(name="score", unit="1", lsb=0.01, valid=recipe.score.valid),),
         monitors=(
             Monitor(
                 name=rule.name, fault_code=rule.fault_code, output="score", on="output",

@@ -36,6 +36,12 @@ class Switched(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     only: float
 
 
+class Score(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """valid: what a plausible score is."""
+
+    valid: tuple[float, float]
+
+
 class Training(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """hidden, bottleneck: widths of the layers. steps, batch, rate: of Adam. seed: of all draws."""
 
@@ -84,6 +90,7 @@ class AnomalyRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     running_min: float
     inputs: dict[str, InputRule]
     switched: dict[str, Switched]
+    score: Score
     training: Training
     monitor: Rule
     card: Card
