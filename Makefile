@@ -21,8 +21,9 @@ $(READY): requirements/all.txt pyproject.toml
 demo: $(READY) ## fly a tail twice: stand to lake, explained, calibrated, a signed model back (5 minutes)
 	@$(BIN)/tailtwin-hil run hil/scenarios/demo.toml --out var/demo
 
-test: $(READY) ## every test, the end-to-end ones included
-	@$(BIN)/python -m pytest
+test: $(READY) ## every test, two at a time; the end-to-end ones one by one
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --ignore tests/e2e
+	@$(BIN)/python -m pytest tests/e2e
 
 check: $(READY) ## ruff, mypy strict, import-linter
 	@$(BIN)/ruff format --check --quiet .

@@ -266,7 +266,7 @@ AT_THE_STAND = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("odd", "codes"), AT_THE_STAND, ids=lambda x: " ".join(map(str, x)))
+@pytest.mark.parametrize(("odd", "codes"), AT_THE_STAND, ids=lambda x: " ".join(sorted(x)))
 def test_an_open_gate_shuts_at_once_with_its_reasons(
     odd: dict[str, float | None], codes: set[str]
 ) -> None:
