@@ -16,6 +16,7 @@ from tuf.api.metadata import Metadata, Root, Signed, Targets
 
 from shared.errors import Rejected
 from signing.chain import TOP, Chain
+from signing.change import Change
 from signing.commands import DryRun, done, show
 from signing.drafts import (
     Draft,
@@ -30,7 +31,7 @@ from signing.drafts import (
 from signing.image import CALIBRATION
 from signing.keyring import Keyring
 from signing.repositories import Repositories
-from signing.repository import Change, Repository
+from signing.repository import Repository
 from signing.rolekeys import TOP_ROLES, KeyChange, repository_of
 from signing.summary import first_summaries
 

@@ -16,9 +16,11 @@ from tuf.api.metadata import DelegatedRole, TargetFile, Targets
 
 from shared.errors import Rejected
 from signing.chain import TOP, Chain, children
+from signing.change import Change
+from signing.delegations import delegations, drop_keys, put
 from signing.image import ImageRepository
 from signing.keyring import Keyring, keyring, name_of
-from signing.repository import Change, Keys, Repository, delegations, drop_keys
+from signing.repository import Keys, Repository
 from signing.verify import (
     DIRECTOR_POLICY,
     ROLLBACK_FIELD,
@@ -113,7 +115,7 @@ class DirectorRepository(Repository):
                     f"neither {role}.pub.json nor {TAILS}.pub.json is at hand", tail, "see --keys"
                 )
             paths = [f"{tail}/*/*", f"{tail}/cal/{tail}/*/*"]
-            self.put(change, targets, DelegatedRole(role, [key.keyid], 1, True, paths), [key])
+            put(change, targets, DelegatedRole(role, [key.keyid], 1, True, paths), [key])
 
     def dismiss(self, change: Change, role: str) -> None:
         """End a tail's role; what its aircraft runs it goes on running."""

@@ -21,7 +21,7 @@ from tuf.api.serialization import DeserializationError
 from shared.errors import Rejected, Unreachable
 from shared.files import read_bounded, write_durably
 from signing.chain import METADATA_BYTES_MAX
-from signing.repository import Change, Plan, Step
+from signing.change import Change, Plan, Step
 
 _NAME = re.compile(
     r"(image|director)-([1-9][0-9]{0,8})\.([A-Za-z0-9][A-Za-z0-9._-]{0,120})\.json\Z"

@@ -19,8 +19,10 @@ from tuf.api.metadata import DelegatedRole, TargetFile, Targets
 
 from shared.errors import Expired, Rejected
 from signing.chain import TOP, Chain, children
+from signing.change import Change
 from signing.declare import Declared
-from signing.repository import Change, Keys, Repository, delegations, drop_keys
+from signing.delegations import delegations, drop_keys, put
+from signing.repository import Keys, Repository
 from signing.verify import (
     BUNDLE_BYTES_MAX,
     IMAGE_POLICY,
@@ -168,7 +170,7 @@ class ImageRepository(Repository):
         }
         if delegation.within is not None:
             extra[WITHIN_FIELD] = msgspec.to_builtins(delegation.within)
-        self.put(change, targets, DelegatedRole(
+        put(change, targets, DelegatedRole(
             delegation.name, [key.keyid for key in delegation.keys], delegation.threshold, True,
             list(delegation.paths), unrecognized_fields=extra,
         ), delegation.keys)  # fmt: skip
@@ -273,7 +275,7 @@ class ImageRepository(Repository):
             by = change.chain.delegator(CALIBRATION)
             own = by.get_delegated_role(CALIBRATION)
             role = DelegatedRole(name, list(own.keyids), own.threshold, True, [f"cal/{tail}/*/*"])
-            self.put(change, change.targets(CALIBRATION), role, [by.get_key(k) for k in own.keyids])
+            put(change, change.targets(CALIBRATION), role, [by.get_key(k) for k in own.keyids])
         return change.targets(name)
 
 

@@ -12,15 +12,11 @@ import fcntl
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar
 
-from securesystemslib.signer import Key, Signer
 from tuf.api.metadata import (
-    DelegatedRole,
-    Delegations,
     Metadata,
     MetaFile,
     Root,
@@ -33,7 +29,8 @@ from tuf.api.metadata import (
 
 from shared.errors import Rejected, Unreachable
 from shared.files import sync_folder, write_durably
-from signing.chain import METADATA_BYTES_MAX, NEXT_TIMESTAMP, SINCE_FIELD, TOP, Chain, children
+from signing.chain import METADATA_BYTES_MAX, NEXT_TIMESTAMP, TOP, Chain, children
+from signing.change import Change, Plan, Step, role_keys, unseen
 from signing.keyring import Keyring, keyring
 from signing.keys import KeyFolder
 from signing.verify import ISSUED_FIELD, RootPolicy
@@ -47,85 +44,7 @@ go unseen. Tails outlive the 30 days of a medium."""
 ROOT_BYTES_MAX = 512_000  # what python-tuf's client takes of a root
 SNAPSHOT_BYTES_MAX = 2_000_000  # and of a snapshot
 
-S = TypeVar("S", Root, Targets)
 Keys = KeyFolder | Keyring
-
-
-@dataclass
-class Change:
-    """What one command changes. Roles that are edited count one version up, once.
-
-    given: metadata that others have signed already, from drafts. skip: how many versions of
-    snapshot and timestamp are left to somebody else.
-    """
-
-    chain: Chain
-    stamp: Callable[[Any, str], None]
-    signed: dict[str, Root | Targets] = field(default_factory=dict)
-    given: dict[str, Metadata[Root] | Metadata[Targets]] = field(default_factory=dict)
-    files: list[tuple[TargetFile, bytes]] = field(default_factory=list)
-    skip: int = 0
-
-    def root(self) -> Root:
-        """The root to change."""
-        if "root" not in self.signed:
-            self.signed["root"] = self._next(_copy(self.chain.root), "root")
-        found = self.signed["root"]
-        assert isinstance(found, Root)
-        return found
-
-    def targets(self, role: str = TOP) -> Targets:
-        """A targets role to change; an empty one when it has not signed anything yet."""
-        if role not in self.signed:
-            if self.chain.is_there(role):
-                self.signed[role] = self._next(_copy(self.chain.metadata(role)), role)
-            else:
-                fresh = Targets(version=self.chain.version_listed(role) + 1)
-                self.stamp(fresh, role)
-                self.signed[role] = fresh
-        found = self.signed[role]
-        assert isinstance(found, Targets)
-        return found
-
-    def seen(self, role: str) -> Root | Targets:
-        """A role as it will be, unchanged ones included."""
-        if role in self.given:
-            return self.given[role].signed
-        if role in self.signed:
-            return self.signed[role]
-        return self.chain.root.signed if role == "root" else self.chain.targets(role)
-
-    def _next(self, signed: S, role: str) -> S:
-        signed.version += 1
-        self.stamp(signed, role)
-        return signed
-
-
-@dataclass(frozen=True)
-class Step:
-    """One metadata file to be signed. by: whoever vouches for it. given: signed already."""
-
-    role: str
-    signed: Signed
-    keys: tuple[Key, ...]
-    threshold: int
-    given: Metadata[Any] | None = None
-
-
-@dataclass(frozen=True)
-class Plan:
-    """Everything that a change will sign and write, in order, before anything is."""
-
-    repository: str
-    change: Change
-    root: Step | None
-    roles: tuple[Step, ...]
-    snapshot: Step
-    timestamp: Step
-
-
-def unseen(plan: Plan) -> None:
-    """The review of somebody who asked for none."""
 
 
 class Repository:
@@ -175,24 +94,6 @@ class Repository:
     def conform(self, change: Change, role: str) -> None:
         """Bring a role's content in line with the role above it; called when its keys changed."""
 
-    def put(
-        self, change: Change, targets: Targets, role: DelegatedRole, keys: Sequence[Key]
-    ) -> None:
-        """Add a delegation, or replace that of the same name; keys that nobody names any more go.
-
-        Under a name that was revoked once, versions go on where they were: readers remember.
-        """
-        found = delegations(targets)
-        assert found.roles is not None
-        listed = change.chain.version_listed(role.name)
-        there = found.roles.get(role.name)
-        since = there.unrecognized_fields.get(SINCE_FIELD) if there else listed and listed + 1
-        if since:
-            role.unrecognized_fields[SINCE_FIELD] = since
-        found.roles[role.name] = role
-        found.keys.update({key.keyid: key for key in keys})
-        drop_keys(targets)
-
     # -- a change, from plan to files
 
     def plan(self, change: Change) -> Plan:
@@ -206,13 +107,13 @@ class Repository:
         if root is not old:
             role = root.roles["root"]
             root_step = Step(
-                "root", root, _keys(root, "root"), role.threshold, change.given.get("root")
+                "root", root, role_keys(root, "root"), role.threshold, change.given.get("root")
             )
         roles: list[Step] = []
         for role_name, by in self._below(change, root):
             signed = change.seen(role_name)
             roles.append(
-                Step(role_name, signed, _keys(by, role_name),
+                Step(role_name, signed, role_keys(by, role_name),
                      by.get_delegated_role(role_name).threshold, change.given.get(role_name))
             )  # fmt: skip
             if role_name == TOP:
@@ -237,15 +138,15 @@ class Repository:
         assert isinstance(snapshot, Snapshot) and isinstance(timestamp, Timestamp)
         written: list[tuple[str, bytes]] = []
         for step in plan.roles:
-            data = self._bounded(_sign(step, ring), step.role, METADATA_BYTES_MAX)
+            data = self._bounded(step.sign(ring), step.role, METADATA_BYTES_MAX)
             snapshot.meta[f"{step.role}.json"] = MetaFile.from_data(
                 step.signed.version, data, ["sha256"]
             )
             written.append((f"{step.signed.version}.{step.role}.json", data))
-        data = self._bounded(_sign(plan.snapshot, ring), "snapshot", SNAPSHOT_BYTES_MAX)
+        data = self._bounded(plan.snapshot.sign(ring), "snapshot", SNAPSHOT_BYTES_MAX)
         written.append((f"{snapshot.version}.snapshot.json", data))
         timestamp.snapshot_meta = MetaFile.from_data(snapshot.version, data, ["sha256"])
-        last = _sign(plan.timestamp, ring)
+        last = plan.timestamp.sign(ring)
         root = self._root_bytes(plan, ring)
         self._write_all(plan, written, root, last)
 
@@ -284,18 +185,18 @@ class Repository:
         signed.version += 1 + change.skip
         self.stamp(signed, signed.type)
         return Step(
-            signed.type, signed, _keys(root, signed.type), root.roles[signed.type].threshold
+            signed.type, signed, role_keys(root, signed.type), root.roles[signed.type].threshold
         )
 
     def _find_keys(self, plan: Plan, ring: Keyring) -> None:
         """Every key that the plan needs, before any is used; Rejected names what is missing."""
         for step in (*plan.roles, plan.snapshot, plan.timestamp):
             if step.given is None:
-                _signers(step, ring)
+                step.signers(ring)
         if plan.root is not None and plan.root.given is None:
             old = plan.change.chain.root.signed
             ring.signers(old.roles["root"].keyids, old.roles["root"].threshold, "the present root")
-            _signers(plan.root, ring)
+            plan.root.signers(ring)
 
     def _check_drafts(self, plan: Plan) -> None:
         """Rejected unless enough people have signed what others hand in."""
@@ -303,7 +204,7 @@ class Repository:
             self._check_root(plan, plan.root.given)
         for step in plan.roles:
             if step.given is not None:
-                _check_given(step)
+                step.check_given()
 
     def _root_bytes(self, plan: Plan, ring: Keyring) -> bytes | None:
         if plan.root is None:
@@ -386,17 +287,17 @@ class Repository:
             if role not in given:
                 self.stamp(signed, role)
             threshold = root.roles[role].threshold
-            steps.append(Step(role, signed, _keys(root, role), threshold, given.get(role)))
+            steps.append(Step(role, signed, role_keys(root, role), threshold, given.get(role)))
         self.POLICY.check_root(root, str(self.folder))
         self.POLICY.check_targets(root, targets, str(self.folder))
         ring = keyring(keys)
         for step in steps:
-            _signers(step, ring) if step.given is None else _check_given(step)
-        data = _sign(steps[1], ring)
+            step.signers(ring) if step.given is None else step.check_given()
+        data = steps[1].sign(ring)
         snapshot.meta["targets.json"] = MetaFile.from_data(1, data, ["sha256"])
-        files = {"1.targets.json": data, "1.snapshot.json": _sign(steps[2], ring)}
+        files = {"1.targets.json": data, "1.snapshot.json": steps[2].sign(ring)}
         timestamp.snapshot_meta = MetaFile.from_data(1, files["1.snapshot.json"], ["sha256"])
-        files |= {"timestamp.json": _sign(steps[3], ring), "1.root.json": _sign(steps[0], ring)}
+        files |= {"timestamp.json": steps[3].sign(ring), "1.root.json": steps[0].sign(ring)}
         try:
             self.bundles.mkdir(parents=True, exist_ok=True)
             self.metadata.mkdir(parents=True, exist_ok=True)
@@ -424,61 +325,9 @@ class Repository:
             os.close(descriptor)
 
 
-def delegations(targets: Targets) -> Delegations:
-    """Its delegations, made when it has none."""
-    if targets.delegations is None:
-        targets.delegations = Delegations({}, {})
-    return targets.delegations
-
-
-def drop_keys(targets: Targets) -> None:
-    """Drop the keys that no delegation names."""
-    found = delegations(targets)
-    used = {keyid for role in (found.roles or {}).values() for keyid in role.keyids}
-    for keyid in set(found.keys) - used:
-        del found.keys[keyid]
-
-
 def wall_now() -> datetime:
     """The signer's own wall clock."""
     return datetime.now(UTC)
-
-
-def _keys(by: Root | Targets, role: str) -> tuple[Key, ...]:
-    return tuple(by.get_key(keyid) for keyid in by.get_delegated_role(role).keyids)
-
-
-def _signers(step: Step, ring: Keyring) -> list[Signer]:
-    return ring.signers([key.keyid for key in step.keys], step.threshold, step.role)
-
-
-def _sign(step: Step, ring: Keyring) -> bytes:
-    if step.given is not None:
-        return step.given.to_bytes()
-    metadata: Metadata[Any] = Metadata(step.signed)
-    for signer in _signers(step, ring):
-        metadata.sign(signer, append=True)
-    return metadata.to_bytes()
-
-
-def _check_given(step: Step) -> None:
-    """Rejected unless enough of a role's keys have signed what others hand in."""
-    assert step.given is not None
-    signed = 0
-    for key in step.keys:
-        signature = step.given.signatures.get(key.keyid)
-        if signature is None:
-            continue
-        try:
-            key.verify_signature(signature, step.given.signed_bytes)
-        except Exception:  # whatever a key finds wrong, it is not a signature
-            continue
-        signed += 1
-    if signed < step.threshold:
-        raise Rejected(
-            f"{step.role} {step.signed.version} is signed by {signed} of {step.threshold} keys",
-            step.role, "let more people sign it",
-        )  # fmt: skip
 
 
 def _unwritten(error: OSError, folder: Path) -> Unreachable:
@@ -486,11 +335,6 @@ def _unwritten(error: OSError, folder: Path) -> Unreachable:
         f"cannot write: {error.strerror}; what was there before counts", str(folder),
         "make room, then run it again",
     )  # fmt: skip
-
-
-def _copy(metadata: Metadata[S]) -> S:
-    copied: Metadata[S] = Metadata.from_bytes(metadata.to_bytes())
-    return copied.signed
 
 
 def _counted(result: Any) -> str:

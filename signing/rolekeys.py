@@ -14,9 +14,10 @@ from tuf.api.metadata import Role, Root, Targets
 
 from shared.errors import Rejected
 from signing.chain import children
+from signing.change import Change
+from signing.delegations import drop_keys
 from signing.director import TAILS
 from signing.keyring import name_of
-from signing.repository import Change, drop_keys
 from signing.verify import ATTESTORS_FIELD
 
 ATTESTOR = "attestor"

@@ -12,8 +12,9 @@ import msgspec
 from securesystemslib.signer import Key
 from tuf.api.metadata import DelegatedRole, Root, Signed, Targets
 
+from signing.change import Plan, Step
 from signing.keyring import name_of
-from signing.repository import Plan, Repository, Step
+from signing.repository import Repository
 from signing.verify import ATTESTORS_FIELD, ROLLBACK_FIELD, UNTIL_FIELD, WITHIN_FIELD
 
 LINES_MAX, ROLES_MAX = 40, 12  # what a person reads on one screen, or two

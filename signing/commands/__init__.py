@@ -19,10 +19,10 @@ from shared.errors import Rejected
 if TYPE_CHECKING:
     from securesystemslib.signer import Key
 
+    from signing.change import Plan
     from signing.keyring import Keyring
     from signing.keys import KeyFolder
     from signing.repositories import Repositories
-    from signing.repository import Plan
     from signing.summary import RoleSummary
 
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"

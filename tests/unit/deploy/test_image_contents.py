@@ -83,8 +83,8 @@ def test_no_publishing_or_key_code_of_ours_is_aboard(tree: Path) -> None:
     ]
     for path in own:
         text = path.read_text()
-        assert "signing.publish" not in text and "signing.keys" not in text, path
-    assert not {p.name for p in own} & {"publish.py", "declare.py", "attest.py", "keys.py"}
+        assert "signing.repositor" not in text and "signing.keys" not in text, path
+    assert not {p.name for p in own} & {"repository.py", "declare.py", "attest.py", "keyring.py"}
     assert not [p for p in tree.rglob("*") if p.suffix in (".pem", ".key")]
 
 
