@@ -74,9 +74,7 @@ class GateWatch:
         shut = asyncio.ensure_future(self._shut.wait())
         try:
             await asyncio.wait({task, shut}, return_when=asyncio.FIRST_COMPLETED)
-            if task.done():
-                return task.result()
-            return None
+            return None if shut.done() else task.result()
         finally:
             for each in (task, shut):
                 each.cancel()

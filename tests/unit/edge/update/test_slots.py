@@ -7,6 +7,7 @@ import json
 import os
 import random
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -30,19 +31,21 @@ def no() -> bool:
     return False
 
 
+def fetched(folder: Path, release: int, name: str = "egt") -> VerifiedBundle:
+    data = f"{name} {release}".encode() * 20
+    path = folder / f"{name}-{release}.fetched"
+    if not path.exists():
+        path.write_bytes(data)
+    return VerifiedBundle(
+        target=f"{name}/{name}-{release}.tar.zst", name=name, release=release,
+        sha256=hashlib.sha256(data).hexdigest(), length=len(data), path=str(path),
+        applicability=Applicability(types=("B737-800",)),
+    )  # fmt: skip
+
+
 @pytest.fixture
 def make(tmp_path: Path) -> Make:
-    def verified(release: int, name: str = "egt") -> VerifiedBundle:
-        data = f"{name} {release}".encode() * 20
-        path = tmp_path / f"{name}-{release}.fetched"
-        path.write_bytes(data)
-        return VerifiedBundle(
-            target=f"{name}/{name}-{release}.tar.zst", name=name, release=release,
-            sha256=hashlib.sha256(data).hexdigest(), length=len(data), path=str(path),
-            applicability=Applicability(types=("B737-800",)),
-        )  # fmt: skip
-
-    return verified
+    return partial(fetched, tmp_path)
 
 
 @pytest.fixture
@@ -195,7 +198,7 @@ def test_the_view_names_what_is_held_and_what_nothing_may_fall_behind(
     slots.rollback(yes)
     assert slots.view().releases == {"egt": 1, "vib": 1}, "what runs may be directed"
     assert slots.releases() == {"egt": 3, "vib": 1}
-    with pytest.raises(Rejected, match="release 2 is behind 3"):
+    with pytest.raises(Rejected, match=r"release 2 .*behind 3"):
         slots.stage([make(2)])
     assert slots.activate(slots.stage([make(1), make(2, "vib")]), yes), "what is live may stay"
 
@@ -244,7 +247,7 @@ def test_the_release_floor_is_not_lowered_by_a_rollback(slots: Slots, make: Make
     slots.activate(slots.stage([make(3)]), yes)
     slots.rollback(yes)
     assert slots.releases() == {"egt": 3, "vib": 1}
-    with pytest.raises(Rejected, match="release 2 is behind 3"):
+    with pytest.raises(Rejected, match=r"release 2 .*behind 3"):
         slots.stage([make(2)])
 
 
