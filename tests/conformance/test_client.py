@@ -25,6 +25,9 @@ from tuf.api.metadata import (
     Timestamp,
 )
 
+from shared.clock import ManualClock
+from signing.verify import ISSUED_FIELD
+from tests.conformance import client
 from tests.conformance.client import main
 from tests.contract.update_places import HttpPlace
 
@@ -172,6 +175,25 @@ def test_expired_metadata_is_refused(aboard: Aboard, repository: Repository) -> 
     assert aboard.run("refresh") == 0
 
 
+def test_a_clock_that_was_turned_back_is_not_believed_once_signers_told_the_time(
+    aboard: Aboard, repository: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """python-tuf alone would take metadata that expired before the time that was proved."""
+    issued = datetime.now(UTC).replace(microsecond=0)
+    for signed in (repository.root, repository.targets):
+        signed.unrecognized_fields[ISSUED_FIELD] = f"{issued:%Y-%m-%dT%H:%M:%SZ}"
+        signed.expires = issued + 30 * DAY
+    repository.rotate_root()
+    repository.publish(NAME, b"now")
+    back = ManualClock(0, int((issued - 3 * DAY).timestamp()) * 10**9)
+    monkeypatch.setattr(client, "SystemClock", lambda: back)
+    assert aboard.run("refresh") == 0  # a clock that is wrong from the beginning
+    assert aboard.run("refresh") == 1
+    assert aboard.asked == []
+    monkeypatch.undo()
+    assert aboard.run("refresh") == 0
+
+
 def test_a_repository_that_is_not_there_is_exit_code_1(
     aboard: Aboard, repository: Repository
 ) -> None:
@@ -180,8 +202,8 @@ def test_a_repository_that_is_not_there_is_exit_code_1(
 
 
 def test_the_executable_is_this_client(aboard: Aboard) -> None:
-    client = Path(__file__).parent / "tuf-client"
-    command = [client, *aboard.arguments("download", NAME)]
+    program = Path(__file__).parent / "tuf-client"
+    command = [program, *aboard.arguments("download", NAME)]
     environment = {**os.environ, "TAILTWIN_PYTHON": sys.executable}
     done = subprocess.run(command, timeout=60, check=False, env=environment)
     assert done.returncode == 0
