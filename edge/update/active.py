@@ -10,18 +10,24 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Literal, Protocol, TypeVar
 
 import msgspec
 
 from shared.errors import Corrupt
-from signing.verify.declared import Counted
 
 SlotName = Literal["a", "b"]
 T = TypeVar("T")
 WHY_CHARS_MAX = 200
 LEFT_MAX = 64
 """Set ids that are remembered as left; assumption: far more than fail between two that pass."""
+
+
+class Counting(Protocol):
+    """A bundle, by what of it may not go back."""
+
+    @property
+    def counters(self) -> dict[str, int]: ...
 
 
 class Active(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -33,7 +39,7 @@ class Active(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     muted: dict[str, str] = {}
     """Slot to why nothing of it may predict."""
     releases: dict[str, int] = {}
-    """The highest that was ever live, per name."""
+    """The highest that was ever live, by counter: see `signing.verify.counters`."""
     probation: bool = False
     """The live set has not passed yet."""
     muted_bundles: dict[str, str] = {}
@@ -47,9 +53,9 @@ class Active(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return self.live in self.muted or bool(self.muted_bundles)
 
 
-def first(bundles: Iterable[Counted]) -> Active:
+def first(bundles: Iterable[Counting]) -> Active:
     """The shop's set: it counts as good."""
-    return Active("a", releases={b.name: b.release for b in bundles})
+    return Active("a", releases=_counted({}, bundles))
 
 
 def staging(active: Active) -> Active:
@@ -58,11 +64,9 @@ def staging(active: Active) -> Active:
     return msgspec.structs.replace(active, last_good=None, muted=muted)
 
 
-def activated(active: Active, slot: SlotName, bundles: Iterable[Counted]) -> Active:
+def activated(active: Active, slot: SlotName, bundles: Iterable[Counting]) -> Active:
     """`slot` is live, on probation; the set before it is behind it if that one passed."""
-    releases = dict(active.releases)
-    for bundle in bundles:
-        releases[bundle.name] = max(bundle.release, releases.get(bundle.name, 0))
+    releases = _counted(active.releases, bundles)
     is_good = not active.probation and not active.is_faulty
     return Active(
         slot, active.live if is_good else None, {}, releases, probation=True, left=active.left
@@ -107,6 +111,20 @@ def decode(data: bytes, kind: type[T], path: Path) -> T:
         return msgspec.json.decode(data, type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Corrupt(f"unreadable: {error}", str(path), "provision again") from None
+
+
+def _counted(before: dict[str, int], bundles: Iterable[Counting]) -> dict[str, int]:
+    """Counters only grow. Those of calibrations of another parent go: it cannot come back."""
+    counters = [dict(b.counters) for b in bundles]
+    parents = {name.partition("@")[0] for one in counters for name in one if "@" in name}
+    present = {name for one in counters for name in one}
+    kept = {
+        name: n for name, n in before.items()
+        if "@" not in name or name in present or name.partition("@")[0] not in parents
+    }  # fmt: skip
+    for one in counters:
+        kept |= {name: max(n, kept.get(name, 0)) for name, n in one.items()}
+    return kept
 
 
 def _short(why: str) -> str:

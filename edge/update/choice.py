@@ -25,12 +25,14 @@ from signing.verify import (
     Applicability,
     TargetCustom,
     agree,
+    counters,
     image_path,
     inapplicable,
     narrower,
     parse_custom,
     tail_of_path,
 )
+from signing.verify.delegations import check_lineage
 
 SET_BUNDLES = 4
 """Assumption: the bundles of a set together weigh at most as much as this many of the largest."""
@@ -55,6 +57,11 @@ class Wanted:
     @property
     def sha256(self) -> str:
         return self.target.hashes["sha256"]
+
+    @property
+    def counters(self) -> dict[str, int]:
+        parent = self.parent.release if self.parent is not None else 0
+        return counters(self.name, self.release, self.custom.parent, parent)
 
     @property
     def file(self) -> str:
@@ -116,12 +123,15 @@ def _wanted(entry: TargetFile, path: str, image: TrustedUpdater, request: FetchR
     if (tail := tail_of_path(path)) not in ("", request.aircraft.tail):
         raise Refused(Rejected, "wrong_tail", f"a calibration of {tail}", path)
     _fits(found.target, custom, request)
-    least = request.releases.get(custom.name, 0)
-    if custom.release < least and found.target.hashes["sha256"] not in request.held:
-        text = f"release {custom.release} of {custom.name} is behind {least}"
-        raise Refused(Rejected, "release_back", text, path)
     parent = _parent(custom, path, image, request) if custom.parent else None
-    return Wanted(found.target, custom, parent)
+    wanted = Wanted(found.target, custom, parent)
+    for counter, release in wanted.counters.items():
+        least = request.releases.get(counter, 0)
+        if release < least and wanted.sha256 not in request.held:
+            of = counter if counter == custom.name and parent is None else f"the counter {counter}"
+            text = f"release {release} of {of} is behind {least}"
+            raise Refused(Rejected, "release_back", text, path)
+    return wanted
 
 
 def _parent(
@@ -145,6 +155,10 @@ def _vouched(found: Found, path: str) -> TargetCustom:
         custom = parse_custom(found.target.custom, path)
     except Rejected as error:
         raise Refused(Rejected, "custom", error.what, path) from None
+    try:
+        check_lineage(tail_of_path(path), [role.name for role in found.delegations], path)
+    except Rejected as error:
+        raise Refused(Rejected, "delegation", error.what, path) from None
     for role in found.delegations:
         within = _within(role, path)
         if within is not None and (reasons := narrower(custom.applicability, within)):
@@ -168,8 +182,8 @@ def _fits(target: TargetFile, custom: TargetCustom, request: FetchRequest) -> No
     if target.length > request.bytes_max:
         text = f"{target.length} bytes, at most {request.bytes_max}"
         raise Refused(Rejected, "too_large", text, target.path)
-    if "sha256" not in target.hashes:
-        raise Refused(Rejected, "length_or_hash", "no sha-256", target.path)
+    if set(target.hashes) != {"sha256"}:
+        raise Refused(Rejected, "length_or_hash", "it has to have a sha-256, alone", target.path)
 
 
 def _image(path: str) -> tuple[str, str]:

@@ -10,12 +10,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from tuf.api import exceptions
+from tuf.api.metadata import Root
 
 from edge.update.disk import PosixDisk, write_durably
 from edge.update.floor import FILE, TimeFloor
 from edge.update.trusted import ROOT_BYTES_MAX, AgainstPolicy, Guard, TrustedSet
 from shared.errors import Corrupt, Rejected
-from signing.verify import DIRECTOR_POLICY, IMAGE_POLICY, RootPolicy
+from signing.verify import DIRECTOR_POLICY, IMAGE_POLICY, RootPolicy, check_apart
 from signing.verify.attested import attestors_of
 
 
@@ -29,8 +30,8 @@ def provision(folder: Path, image_root: bytes, director_root: bytes) -> str:
         folder / "image" / "root.json": (image_root, IMAGE_POLICY),
         folder / "director" / "root.json": (director_root, DIRECTOR_POLICY),
     }
-    for path, (root, policy) in roots.items():
-        _check(path, root, policy)
+    image, director = (_check(path, root, policy) for path, (root, policy) in roots.items())
+    check_apart(image, director, attestors=attestors_of(image).keys)
     disk = PosixDisk()
     for path, (root, _) in roots.items():
         if not path.exists():
@@ -48,8 +49,8 @@ def _floor(path: Path, disk: PosixDisk) -> TimeFloor:
         return TimeFloor(path, disk)
 
 
-def _check(path: Path, root: bytes, policy: RootPolicy) -> None:
-    """Rejected unless it is a root of this kind of repository, and no other is trusted here."""
+def _check(path: Path, root: bytes, policy: RootPolicy) -> Root:
+    """The root, if it is one of this kind of repository, and no other is trusted here."""
     where, remedy = str(path), f"take 1.root.json of the {policy.repository} repository"
     if len(root) > ROOT_BYTES_MAX:
         raise Rejected("root metadata is too large", where, remedy)
@@ -59,7 +60,6 @@ def _check(path: Path, root: bytes, policy: RootPolicy) -> None:
         raise Rejected(error.error.what, where, error.error.remedy) from None
     except exceptions.RepositoryError as error:
         raise Rejected(f"not a trustworthy root: {error}", where, remedy) from None
-    if policy.repository == "image":
-        attestors_of(trusted.root)
     if path.exists() and path.read_bytes() != root:
         raise Rejected("another root is trusted already", where, "use a new state folder")
+    return trusted.root

@@ -37,8 +37,15 @@ from edge.update.verified import (
     VerifiedSet,
 )
 from shared.clock import Clock
-from shared.errors import Corrupt, Rejected, Unreachable
-from signing.verify import DIRECTOR_POLICY, IMAGE_POLICY, check_target_path, set_id
+from shared.errors import Corrupt, Expired, Rejected, Unreachable
+from signing.verify import (
+    DIRECTOR_POLICY,
+    IMAGE_POLICY,
+    check_apart,
+    check_target_path,
+    set_id,
+)
+from signing.verify.attested import attestors_of
 from signing.verify.resets import RESET_BYTES_MAX, check_reset, reset_path
 
 METADATA_BYTES_MAX = 24_000_000
@@ -139,6 +146,14 @@ class _Session:
                 raise
             self._step = "image repository, "
             image.refresh()
+            self._step = "both repositories, "
+            check_apart(
+                image.root, director.root, image.targets, director.targets,
+                attestors_of(image.root).keys,
+            )  # fmt: skip
+            for updater in (director, image):
+                if updater.is_of_medium and not source.name.startswith("file://"):
+                    raise Refused(Expired, "expired", "metadata of a medium, over a network")
             self._withdrawn = self._no_longer_signed(image)
             wanted = chosen(entries, image, request)
             if rollback_of == set_id(wanted):
@@ -183,10 +198,12 @@ class _Session:
         request, floor, anchor = self._request, self._floor, self._floor.anchor
         reset_ns = anchor.now_ns(_boot(), self._clock.mono_ns()) if anchor is not None else None
         wall_ns = self._clock.wall_ns()
-        time = trusted_time(
-            floor.ns, ground_ns=_bounded(request.ground_time_ns),
-            bus_ns=_bounded(request.bus_utc_ns), reset_ns=reset_ns,
-        ) or self._reset(fetcher) or trusted_time(floor.ns, wall_ns=wall_ns)  # fmt: skip
+        bus_ns = _bounded(request.bus_utc_ns)
+        time = (
+            trusted_time(floor.ns, ground_ns=_bounded(request.ground_time_ns), reset_ns=reset_ns)
+            or self._reset(fetcher)
+            or trusted_time(floor.ns, wall_ns=wall_ns, bus_ns=bus_ns)
+        )
         if time is None:
             what = (
                 f"this clock says {_day(wall_ns)}, and it has been {_day(floor.ns)} already"
@@ -282,6 +299,8 @@ def _bundle(wanted: Wanted, paths: dict[str, Path]) -> VerifiedBundle:
         target=target.path, name=custom.name, release=custom.release, sha256=wanted.sha256,
         length=target.length, path=str(paths[wanted.sha256]), applicability=custom.applicability,
         parent=str(paths[wanted.parent.sha256]) if wanted.parent is not None else "",
+        parent_sha256=custom.parent,
+        parent_release=wanted.parent.release if wanted.parent is not None else 0,
     )  # fmt: skip
 
 

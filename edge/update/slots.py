@@ -23,7 +23,7 @@ from edge.update.active import Active, SlotName, decode
 from edge.update.disk import Disk, PosixDisk, write_durably
 from edge.update.verified import VerifiedBundle
 from shared.errors import Corrupt, Rejected
-from signing.verify import BUNDLE_BYTES_MAX, set_id
+from signing.verify import BUNDLE_BYTES_MAX, counters, set_id
 
 SET_BYTES_MAX = 64 * 1024
 BUNDLES_MAX = 32
@@ -38,6 +38,13 @@ class SlotBundle(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     sha256: str
     file: str
     target: str = ""
+    parent: str = ""
+    parent_release: int = 0
+
+    @property
+    def counters(self) -> dict[str, int]:
+        """What of it nothing newer may fall behind."""
+        return counters(self.name, self.release, self.parent, self.parent_release)
 
     @property
     def path(self) -> str:
@@ -135,7 +142,8 @@ class Slots:
         good = sets.get(active.last_good or active.live, ()) if active.probation else live
         releases = dict(active.releases)
         for bundle in live:
-            releases[bundle.name] = min(bundle.release, releases.get(bundle.name, 0))
+            for counter, release in bundle.counters.items():
+                releases[counter] = min(release, releases.get(counter, 0))
         return SlotsView(
             live=set_id(live) if live else "", bundles=live, last_good=set_id(good) if good else "",
             releases=releases, left=active.left,
@@ -259,10 +267,11 @@ class Slots:
         """What is live may stay, even where something newer was live once and failed."""
         running = {b.sha256 for b in live.bundles}
         for bundle in bundles:
-            least = active.releases.get(bundle.name, 0)
-            if bundle.release < least and bundle.sha256 not in running:
-                what = f"release {bundle.release} is behind {least}"
-                raise Rejected(what, bundle.target, "publish it anew")
+            for counter, release in bundle.counters.items():
+                least = active.releases.get(counter, 0)
+                if release < least and bundle.sha256 not in running:
+                    what = f"release {release} of {counter} is behind {least}"
+                    raise Rejected(what, bundle.target, "publish it anew")
 
     def _fill(
         self, slot: SlotName, bundles: Sequence[VerifiedBundle], held: dict[str, Path]
@@ -336,7 +345,8 @@ def _content(bundles: Sequence[VerifiedBundle], where: str) -> tuple[SlotBundle,
     content = tuple(
         SlotBundle(
             name=b.name, release=b.release, sha256=b.sha256, target=b.target,
-            file=b.target.rpartition("/")[2],
+            file=b.target.rpartition("/")[2], parent=b.parent_sha256,
+            parent_release=b.parent_release,
         )
         for b in sorted(bundles, key=lambda b: b.name)
     )  # fmt: skip

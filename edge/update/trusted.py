@@ -13,12 +13,21 @@ import fnmatch
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from urllib.parse import quote
 
 from tuf.api import exceptions
-from tuf.api.metadata import DelegatedRole, Metadata, Root, Signed, TargetFile, Targets
+from tuf.api.metadata import (
+    DelegatedRole,
+    Metadata,
+    Root,
+    Signed,
+    Snapshot,
+    TargetFile,
+    Targets,
+    Timestamp,
+)
 from tuf.api.serialization import DeserializationError
 from tuf.ngclient import FetcherInterface, Updater, UpdaterConfig
 from tuf.ngclient._internal.trusted_metadata_set import TrustedMetadataSet
@@ -26,12 +35,14 @@ from tuf.ngclient.config import EnvelopeType
 
 from edge.update.disk import PosixDisk, write_durably
 from shared.errors import Corrupt, Rejected, TailTwinError
-from signing.verify import SINCE_FIELD, TAIL_FIELD, RootPolicy, issued_at, until
+from signing.verify import MEDIA_FIELD, SINCE_FIELD, TAIL_FIELD, RootPolicy, issued_at, until
 from signing.verify.composite import register
+from signing.verify.delegations import check_below, check_bound
 
 ROOT_BYTES_MAX = 512_000  # python-tuf's own bound
 ROOT_ROTATIONS_MAX = 256  # of one session, python-tuf's own; the next one goes on from there
 ROOTS_MAX = 4096  # kept in all; assumption: a root changes less than weekly for 50 years
+MEDIA_PROVES = timedelta(days=1)
 METADATA_BYTES_MAX = 5_000_000  # of one file, python-tuf's own
 
 register()
@@ -56,15 +67,26 @@ class Guard:
     def check(self, role: str, signed: Signed, root: Root | None) -> None:
         """AgainstPolicy when it is not to be trusted, however well it is signed."""
         try:
-            if isinstance(signed, Root) and self.policy is not None:
-                self.policy.check_root(signed, f"root version {signed.version}")
-            if isinstance(signed, Targets) and role != Targets.type and self.tail:
+            if self.tail and isinstance(signed, Targets) and role != Targets.type:
                 self._check_tail(role, signed)
-            if isinstance(signed, Targets) and role == Targets.type and self.policy is not None:
-                assert root is not None
-                self.policy.check_targets(root, signed, f"targets version {signed.version}")
+            if self.policy is not None:
+                self._check_policy(self.policy, role, signed, root)
         except Rejected as error:
             raise AgainstPolicy(error) from None
+
+    def _check_policy(
+        self, policy: RootPolicy, role: str, signed: Signed, root: Root | None
+    ) -> None:
+        where = f"{role} version {signed.version}"
+        if isinstance(signed, Root):
+            policy.check_root(signed, where)
+        elif isinstance(signed, Timestamp | Snapshot):
+            check_bound(signed, where)
+        elif isinstance(signed, Targets) and role == Targets.type:
+            assert root is not None
+            policy.check_targets(root, signed, where)
+        elif isinstance(signed, Targets):
+            check_below(role, signed, where)
 
     def _check_tail(self, role: str, signed: Targets) -> None:
         says = signed.unrecognized_fields.get(TAIL_FIELD)
@@ -151,6 +173,10 @@ class TrustedUpdater(Updater):
     @property
     def root(self) -> Root:
         return self._trusted_set.root
+
+    @property
+    def targets(self) -> Targets:
+        return self._trusted_set.targets
 
     @property
     def reference(self) -> datetime:
@@ -291,6 +317,12 @@ class TrustedUpdater(Updater):
             raise Corrupt("no trusted root", str(path), "provision it: tailtwin-edge init")
         return data
 
+    @property
+    def is_of_medium(self) -> bool:
+        """Whether the timestamp that is trusted was made to live long on a medium."""
+        kept = self._kept(Timestamp.type)
+        return kept is not None and kept.unrecognized_fields.get(MEDIA_FIELD) is True
+
     def proof(self) -> Proof | None:
         """What the kept metadata of this repository proves of the time; None while it is not
         whole."""
@@ -301,7 +333,7 @@ class TrustedUpdater(Updater):
         offline = [self.root, targets]
         return Proof(
             tuple(at for s in offline if (at := issued_at(s)) is not None),
-            tuple(s.expires for s in online),
+            tuple(_end(s) for s in online),
             tuple(s.expires for s in offline),
         )
 
@@ -345,6 +377,14 @@ def roots(folder: Path, guard: Guard, reference: datetime) -> Iterator[tuple[Roo
         except (exceptions.RepositoryError, TailTwinError, OSError):
             return  # the updater asks for this version again
         yield trusted.root, found
+
+
+def _end(online: Signed) -> datetime:
+    """When it is over; what was made for a medium proves no more than any other day's would."""
+    made = issued_at(online)
+    if made is None or online.unrecognized_fields.get(MEDIA_FIELD) is not True:
+        return online.expires
+    return min(online.expires, made + MEDIA_PROVES)
 
 
 def _children(targets: Targets) -> list[DelegatedRole]:

@@ -1,7 +1,7 @@
 """What time it is, as far as this aircraft may believe anybody; pure.
 
-In: the floor, and what each source says: the ground's nonce-signed answer, the bus, a root-signed
-reset, the machine's own clock. Out: the time that expiry is judged by, or None; and what may be
+In: the floor, and what each source says: the ground's nonce-signed answer, a root-signed reset, the
+machine's own clock, the bus. Out: the time that expiry is judged by, or None; and what may be
 remembered as past.
 Always holds: a source that is behind the floor decides nothing; without one that is not, there is
 no time, so nothing is opened; what is remembered never keeps out metadata that is made later.
@@ -48,9 +48,11 @@ def trusted_time(
     reset_ns: int | None = None,
     wall_ns: int | None = None,
 ) -> TrustedTime | None:
-    """The first of these, in this order, that is not behind the floor; None when all are."""
+    """The first of these that is not behind the floor, in the order ground, reset, wall, bus; None
+    when all are. Anybody on the bus can say a time: it only stands in for a clock that is behind.
+    """
     said: tuple[tuple[TimeSource, int | None], ...] = (
-        ("ground", ground_ns), ("bus", bus_ns), ("reset", reset_ns), ("wall", wall_ns),
+        ("ground", ground_ns), ("reset", reset_ns), ("wall", wall_ns), ("bus", bus_ns),
     )  # fmt: skip
     for source, ns in said:
         if ns is not None and ns >= floor_ns - SKEW_NS:

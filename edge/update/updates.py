@@ -602,8 +602,9 @@ def _against(admitted: AdmissionResult, bundle: VerifiedBundle) -> list[str]:
 
 def _same_release(answer: VerifiedSet, view: SlotsView) -> str:
     """A release that is live with other bytes, in words; empty when there is none."""
-    live = {(b.name, b.release): b.sha256 for b in view.bundles}
+    live = {(b.name, b.release, b.parent): b.sha256 for b in view.bundles}
     for bundle in answer.bundles:
-        if live.get((bundle.name, bundle.release), bundle.sha256) != bundle.sha256:
+        one = (bundle.name, bundle.release, bundle.parent_sha256)
+        if live.get(one, bundle.sha256) != bundle.sha256:
             return f"release {bundle.release} of {bundle.name} is live with other bytes"
     return ""

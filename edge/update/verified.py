@@ -18,6 +18,7 @@ from signing.verify import (
     Aircraft,
     Applicability,
     AttestationPolicy,
+    counters,
     set_id,
 )
 
@@ -35,8 +36,9 @@ class FetchRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
 
     folder: of our trust, `state/tuf`. sources: as `open_source` takes them, tried in order.
     target: an image path that has to be in the set; empty, whatever the director says is taken.
-    releases: per name, what nothing new may fall behind. held: sha-256 to file of what is aboard
-    and was verified. ground_time_ns: wall time from a proved source; bus_utc_ns: as the bus says.
+    releases: by counter (see `counters`), what nothing new may fall behind. held: sha-256 to file
+    of what is aboard and was verified. ground_time_ns: wall time from a proved source; bus_utc_ns: as
+    the bus says.
     """
 
     folder: str
@@ -56,7 +58,8 @@ class FetchRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
 
 class VerifiedBundle(msgspec.Struct, frozen=True, kw_only=True, tag="bundle"):
     """A bundle that TUF, both repositories, applicability, the release counter and its attestation
-    all let through. path: its file. parent: of a calibration, the verified file it is made from."""
+    all let through. path: its file. Of a calibration also what it is made from: parent: the verified
+    file, parent_sha256, parent_release."""
 
     target: str
     name: str
@@ -66,6 +69,13 @@ class VerifiedBundle(msgspec.Struct, frozen=True, kw_only=True, tag="bundle"):
     path: str
     applicability: Applicability
     parent: str = ""
+    parent_sha256: str = ""
+    parent_release: int = 0
+
+    @property
+    def counters(self) -> dict[str, int]:
+        """What of it nothing newer may fall behind."""
+        return counters(self.name, self.release, self.parent_sha256, self.parent_release)
 
     @property
     def file(self) -> Path:

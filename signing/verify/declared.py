@@ -24,6 +24,7 @@ BUNDLE_BYTES_MAX = 64 << 20  # assumption: a bundle of ROMs is far below 1 MB
 SET_ID_CHARS = 16
 SET_ID = re.compile(rf"[0-9a-f]{{{SET_ID_CHARS}}}\Z")
 ATTESTORS_MAX = 8
+PARENT_CHARS = 16
 CALIBRATIONS = "cal"
 
 ISSUED_FIELD = "x-tailtwin-issued"
@@ -38,6 +39,10 @@ UNTIL_FIELD = "x-tailtwin-until"
 """In a delegated role of the image targets: RFC 3339; not followed after it."""
 WITHIN_FIELD = "x-tailtwin-within"
 """In a delegated role of the image targets: the applicability that its targets must lie within."""
+WITHDRAWN_FIELD = "x-tailtwin-withdrawn"
+"""In a targets role: {name: the highest release that was withdrawn}; its counter stays above."""
+MEDIA_FIELD = "x-tailtwin-media"
+"""In a timestamp: true when it was made for a medium, to live long; no network may serve it."""
 SINCE_FIELD = "x-tailtwin-since"
 """In a delegated role: its first version that counts, when it was revoked and delegated again."""
 
@@ -98,6 +103,15 @@ class Counted(Protocol):
     def release(self) -> int: ...
     @property
     def sha256(self) -> str: ...
+
+
+def counters(name: str, release: int, parent: str = "", parent_release: int = 0) -> dict[str, int]:
+    """What of a bundle may not go back, by counter. A calibration counts among those of its parent
+    alone, and its parent's release counts as the name's: a calibration desk outruns no offline key,
+    and brings no old graph back."""
+    if not parent:
+        return {name: release}
+    return {name: parent_release, f"{name}@{parent[:PARENT_CHARS]}": release}
 
 
 def check_target_path(path: str) -> str:

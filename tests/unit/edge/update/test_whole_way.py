@@ -3,37 +3,30 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import UTC, datetime
 from pathlib import Path
 
 from edge.models.admission import AdmissionResult, admit
 from edge.update.child import FetchChild
-from edge.update.client import provision
 from edge.update.decisions import UpdateDecision
-from edge.update.slots import BundleSet, Slots
+from edge.update.provision import provision
+from edge.update.slots import BundleSet, Slots, SlotsView
 from edge.update.updates import UpdateClient
-from edge.update.verified import VerifiedBundle
+from edge.update.verified import FetchRequest, VerifiedBundle, VerifiedSet
 from shared.clock import SystemClock
 from shared.profile import ModelBounds
-from signing.__main__ import main
-from signing.verify import Aircraft
-from tests.fakes.bundles import packed
-from tests.unit.edge.update.stand import OPEN, serving, settle
+from tests.fakes.attested import POLICY
+from tests.unit.edge.update.stand import MODEL, MODEL_AIRCRAFT, OPEN, Shop, serving, settle
 
 
-def publish(tmp_path: Path, release: int) -> str:
-    name, data = packed(release)
-    (tmp_path / name).write_bytes(data)
-    keys = ["--repo", str(tmp_path / "repo"), "--keys", str(tmp_path / "keys")]
-    if release == 1:
-        assert main(["init", *keys]) == 0
-    assert main(["publish", *keys, str(tmp_path / name)]) == 0
-    return f"egt_rom/{name}"
+def offered(shop: Shop, release: int, now: datetime) -> str:
+    return shop.offer(release, now, name="egt_rom", who=MODEL, content=shop.model(release))
 
 
 def test_a_signed_model_is_fetched_admitted_self_tested_and_live(tmp_path: Path) -> None:
-    state, bounds = tmp_path / "state", ModelBounds()
-    first = publish(tmp_path, 1)
-    provision(state / "tuf" / "image", (tmp_path / "repo/metadata/1.root.json").read_bytes())
+    now = datetime.now(UTC).replace(microsecond=0)
+    state, bounds, shop = tmp_path / "state", ModelBounds(), Shop(tmp_path, now)
+    provision(state / "tuf", *shop.roots())
     decisions: list[UpdateDecision] = []
     slots = Slots(state)
 
@@ -44,19 +37,21 @@ def test_a_signed_model_is_fetched_admitted_self_tested_and_live(tmp_path: Path)
         return []
 
     async def drive(url: str) -> None:
-        aircraft = Aircraft(tail="N1", type="B737", esns=("ESN1", "ESN2"))
-        fetch = FetchChild(state / "tuf" / "image", url, aircraft)
-        answer = await fetch(first, {})
-        assert isinstance(answer, VerifiedBundle), answer
-        slots.install_first([answer])
+        fetch = FetchChild(FetchRequest(
+            folder=str(state / "tuf"), sources=(url,), aircraft=MODEL_AIRCRAFT, attestation=POLICY,
+            staging_may_be_memory=True,
+        ))  # fmt: skip
+        answer = await fetch(offered(shop, 1, now), SlotsView())
+        assert isinstance(answer, VerifiedSet), answer
+        slots.install_first(answer.bundles)
         client = UpdateClient(
             slots=slots, fetch=fetch, admit=judge, load=load, ask=lambda: OPEN,
             record=decisions.append, clock=SystemClock(),
         )  # fmt: skip
-        client.offer(publish(tmp_path, 2))
+        client.offer(offered(shop, 2, now))
         await settle(client, lambda: len(decisions) == 2, 60.0)
 
-    with serving(tmp_path / "repo") as server:
+    with serving(shop.folder) as server:
         asyncio.run(drive(server.url))
     assert [(d.step, d.decision, d.texts()) for d in decisions] == [
         ("download", "fetched", []), ("swap", "activated", []),
