@@ -364,7 +364,7 @@ def now(slots: Slots) -> tuple[int, str]:
     return releases(live)["egt"], how
 
 
-def test_power_cut_at_any_step_leaves_the_old_set_or_the_new_one_and_no_proven_set_is_lost(
+def test_power_cut_at_any_step_leaves_the_old_set_or_the_new_one(
     tmp_path: Path, make: Make
 ) -> None:
     whole = CutDisk(random.Random(0))
