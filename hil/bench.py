@@ -272,9 +272,8 @@ class Bench:
             self._note(f"the gate is {'open' if status['gate_open'] else 'shut'}")
         for target in set(status["updates_pending"]) - set(before["updates_pending"]):
             reasons = status["gate_reasons"]
-            why = (
-                f"gate shut: {reasons[0]}, and {len(reasons) - 1} more" if reasons else "gate open"
-            )
+            more = f", and {len(reasons) - 1} more" if len(reasons) > 1 else ""
+            why = f"gate shut: {reasons[0]}{more}" if reasons else "gate open"
             name = target.rpartition("/")[2].removesuffix(".tar.zst") or "what is directed"
             self._note(f"update {name} waits; {why}")
         for name in set(status["muted"]) - set(before["muted"]):

@@ -131,7 +131,7 @@ def first_leg(rig: Rig, signals: SignalSet, say: Say) -> Leg:
     leg = Leg(scenario.name, flown, rig.folder / "flight.npz", 0.0, 0.0, scenario.event)
     leg.start_s = scenario.start_after_s
     leg.start_s += leg.phase_s(scenario.start_phase) if scenario.start_phase else 0.0
-    leg.until_s = _parked_until_s(leg, scenario)
+    leg.until_s = _parked_until_s(leg, scenario.parked_s)
     if scenario.play_s is not None:
         leg.until_s = leg.start_s + scenario.play_s
     return leg
@@ -148,7 +148,8 @@ def second_leg(rig: Rig, signals: SignalSet, first: Leg, say: Say) -> Leg:
         degradation=_in_plant(again.degradation), cache_dir=CACHE, say=say,
     )  # fmt: skip
     leg = Leg(f"{scenario.name}, again", flown, rig.folder / "flight2.npz", 0.0, 0.0, again.event)
-    leg.until_s = _parked_until_s(leg, scenario)
+    landed_s = scenario.parked_s if again.landed_s is None else again.landed_s
+    leg.until_s = _parked_until_s(leg, landed_s)
     return leg
 
 
@@ -166,9 +167,9 @@ def _mission(scenario: Scenario, name: str, before_s: float | None) -> Mission:
     )  # fmt: skip
 
 
-def _parked_until_s(leg: Leg, scenario: Scenario) -> float:
+def _parked_until_s(leg: Leg, landed_s: float) -> float:
     parked_s = float((leg.flight.meta["oooi_ns"]["in"] - leg.flight.start_ns) / 1e9)
-    return min(leg.flight.duration_s, parked_s + scenario.parked_s)
+    return min(leg.flight.duration_s, parked_s + landed_s)
 
 
 def _esns(scenario: Scenario) -> tuple[str, str]:

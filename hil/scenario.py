@@ -85,6 +85,8 @@ class Again(_Strict, frozen=True, kw_only=True):
     """Event time from the end of the first recording to the start of this one."""
     parked_s: float = 300.0
     """Flight seconds on the stand, powered, before the engines start."""
+    landed_s: float | None = None
+    """Flight seconds on the stand after its landing; None is as after the first one."""
     calibrate: str = ""
     """Name of the model that the ground calibrates in between; empty: none."""
     degradation: Degradation | None = None
