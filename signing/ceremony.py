@@ -124,7 +124,10 @@ def beside(draft_: Draft, given: Sequence[Path], before: Path | None) -> Known:
     chain = Chain(folder) if any(folder.glob("*.root.json")) else None
     was: Signed | None = _signed(before) if before else None
     if given:
-        return Known(tuple(_delegator(path) for path in given), was)
+        known = tuple(_delegator(path) for path in given)
+        if was is None and draft_.role == "root":
+            was = next((one for one in known if isinstance(one, Root)), None)
+        return Known(known, was)
     delegators: list[Root | Targets] = []
     if chain is not None:
         delegators.append(chain.root.signed)

@@ -23,6 +23,8 @@ METADATA_BYTES_MAX = 5_000_000  # what python-tuf's client takes of a targets ro
 SINCE_FIELD = "x-tailtwin-since"
 NEXT_TIMESTAMP = ".timestamp.next.json"
 TOP = "targets"
+DELEGATING = (TOP, "calibration")
+"""Who delegates, in our shape of a repository; whatever makers and tails delegate is not followed."""
 
 S = TypeVar("S", Root, Targets, Snapshot, Timestamp)
 
@@ -82,7 +84,7 @@ class Chain:
             if not self._is_current(role):
                 continue
             yield role
-            waiting += children(self.targets(role))
+            waiting += children(self.targets(role)) if role in DELEGATING else []
 
     def _is_current(self, role: str) -> bool:
         """False for a role delegated anew under a name that the snapshot remembers."""
@@ -91,7 +93,7 @@ class Chain:
 
     def _parent(self, role: str) -> str | None:
         if role not in self._parents:
-            for name in self.roles():
+            for name in (name for name in DELEGATING if self._is_current(name)):
                 self._parents.update(dict.fromkeys(children(self.targets(name)), name))
                 if role in self._parents:
                     break

@@ -184,5 +184,18 @@ def add_signature(draft: Draft, step: Step, signer: Signer) -> None:
     write_draft(draft)
 
 
+def counted(draft: Draft, before: Root | None) -> str:
+    """How many of the keys that are asked for have signed, in words."""
+    signed = draft.signed
+    said = []
+    for whose, by in (("the keys before it", before), ("its own keys", signed)):
+        if isinstance(by, Root) and isinstance(signed, Root):
+            result = by.get_verification_result(
+                "root", draft.metadata.signed_bytes, draft.metadata.signatures
+            )
+            said.append(f"{len(result.signed)} of {result.threshold} of {whose}")
+    return ", ".join(said) or f"{len(draft.metadata.signatures)} signed"
+
+
 def _version_now(change: Change, role: str) -> int:
     return change.chain.root.signed.version if role == "root" else change.chain.version_listed(role)

@@ -23,7 +23,8 @@ TEXT_MAX = 200
 
 class RoleSummary(msgspec.Struct, frozen=True, kw_only=True):
     """One file that gets signatures. version_before: 0 for a first one. may_sign: name and keyid of
-    each key of the role. changes: one line each, `+` added, `-` removed, `~` changed."""
+    each key of the role. A root is signed by those before it as well: threshold_before, and
+    may_sign_before. changes: one line each, `+` added, `-` removed, `~` changed."""
 
     repository: str
     role: str
@@ -32,6 +33,8 @@ class RoleSummary(msgspec.Struct, frozen=True, kw_only=True):
     expires: str
     threshold: int
     may_sign: tuple[str, ...]
+    threshold_before: int
+    may_sign_before: tuple[str, ...]
     signed_already: bool
     changes: tuple[str, ...]
 
@@ -60,12 +63,19 @@ def summary(repository: str, step: Step, before: Signed | None) -> RoleSummary:
         changes = tuple(_targets_changes(before if isinstance(before, Targets) else None, signed))
     else:
         changes = ()
+    old = before.roles["root"] if isinstance(before, Root) else None
+    keys = step.keys
+    if isinstance(signed, Root):
+        keys = tuple(signed.keys[keyid] for keyid in signed.roles["root"].keyids)
     counts_itself = step.role in ("snapshot", "timestamp")
     return RoleSummary(
         repository=repository, role=step.role, version=signed.version,
         version_before=signed.version - 1 if counts_itself else before.version if before else 0,
         expires=f"{signed.expires:%Y-%m-%dT%H:%M:%SZ}", threshold=step.threshold,
-        may_sign=tuple(_key(key) for key in step.keys), signed_already=step.given is not None,
+        may_sign=tuple(_key(key) for key in keys), threshold_before=old.threshold if old else 0,
+        may_sign_before=tuple(_key(before.keys[k]) for k in old.keyids)
+        if isinstance(before, Root) and old else (),
+        signed_already=step.given is not None,
         changes=changes,
     )  # fmt: skip
 
@@ -110,6 +120,9 @@ def _lines(one: RoleSummary) -> Iterator[str]:
     )
     keys = [printable(key) for key in one.may_sign]
     yield f"    by {one.threshold} of {len(keys)}: {', '.join(keys[:9])}"
+    if one.threshold_before:
+        keys = [printable(key) for key in one.may_sign_before]
+        yield f"    and by {one.threshold_before} of {len(keys)} before it: {', '.join(keys[:9])}"
     yield from (f"    {line}" for line in one.changes[:LINES_MAX])
     if len(one.changes) > LINES_MAX:
         yield f"    … and {len(one.changes) - LINES_MAX} changes more"

@@ -39,8 +39,10 @@ def add(commands: Commands) -> None:
 
 
 def _run(args: argparse.Namespace) -> int:
+    from tuf.api.metadata import Root
+
     from signing.ceremony import beside
-    from signing.drafts import add_signature, may_sign, read_draft
+    from signing.drafts import add_signature, counted, may_sign, read_draft
     from signing.summary import summary, text
 
     if len(args.keys) != 1:
@@ -63,5 +65,5 @@ def _run(args: argparse.Namespace) -> int:
     if asked and input(f"sign it with {args.key}? [y/N] ").strip().lower() != "y":
         raise Rejected("not signed", str(args.draft), "answer y to sign")
     add_signature(draft, step, key_folder(args, args.keys[0]).load(args.key))
-    return done(args, f"signed by {args.key}; {len(signed) + 1} signatures now, {step.threshold} "
-                      "of the present keys are needed")  # fmt: skip
+    before = known.before if isinstance(known.before, Root) else None
+    return done(args, f"signed by {args.key}: {counted(draft, before)}")
