@@ -31,8 +31,8 @@ KINDS = (
     "mix and match between sources", "endless data", "slow retrieval", "wrong hardware (type)",
     "wrong hardware (part number)", "wrong tail", "wrong ESN", "withdrawal", "partial bundle set",
     "extraneous dependency", "forged director", "another tail's director metadata",
-    "tampered attestation", "stolen delegation", "calibration", "root", "expired everything",
-    "clock back", "clock forward", "dead clock",
+    "tampered attestation", "stolen delegation", "shape of delegations", "calibration", "root",
+    "expired everything", "clock back", "clock forward", "dead clock",
 )  # fmt: skip
 """In the order of the table: TUF's and Uptane's words first, then ours."""
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
 from securesystemslib.dsse import Envelope
-from tuf.api.metadata import Metadata, Root
+from tuf.api.metadata import DelegatedRole, Delegations, Metadata, Root, Targets
 
 from shared.bundle import Monitor, attach
 from signing.verify.attested import encode_envelope, parse_envelope
@@ -32,6 +33,7 @@ from tests.tamper.fleet import (
     model,
     opened,
 )
+from tests.tamper.forge import ROGUE
 from tests.tamper.scene import Scene
 
 ATTACKS: list[Attack] = []
@@ -124,6 +126,97 @@ def _beyond_types(scene: Scene) -> None:
 def _makers_calibration(scene: Scene) -> None:
     data = _calibration(scene, 1.01, 8)
     slip_in(scene, data, MAKER, role=MAKER, folder=f"cal/{TAIL}/egt_rom", parent=_parent(scene))
+
+
+# -- what no delegation of ours looks like
+
+SHAPE = "shape of delegations"
+
+
+def _shaped(scene: Scene, role: str, change: Callable[[Targets], object], *stolen: str) -> None:
+    """The image's role changed, and offered under a new snapshot."""
+    image = scene.thief("image", *stolen, *IMAGE)
+    image.edit(role, change)
+    image.seal()
+
+
+def _roles(signed: Targets) -> dict[str, DelegatedRole]:
+    assert signed.delegations is not None and signed.delegations.roles is not None
+    return signed.delegations.roles
+
+
+def _delegation(role: str, *paths: str) -> Delegations:
+    key = ROGUE.public_key
+    return Delegations(
+        {key.keyid: key}, {role: DelegatedRole(role, [key.keyid], 1, True, [*paths])}
+    )
+
+
+@attack(SHAPE, "a maker hands on what it may", "rejected", "maker, all online")
+def _hands_on(scene: Scene) -> None:
+    def change(signed: Targets) -> None:
+        signed.delegations = _delegation("friend", f"{MAKERS_MODEL}*/*")
+
+    direct(scene, "bearing 1")
+    _shaped(scene, MAKER, change, MAKER)
+
+
+@attack(SHAPE, "the desk delegates to a role that is no tail's", "rejected", DESK)
+def _desk_hands_on(scene: Scene) -> None:
+    def change(signed: Targets) -> None:
+        signed.delegations = _delegation(MAKER, f"cal/{TAIL}/*/*")
+
+    direct(scene, "calibration 2")
+    _shaped(scene, "calibration", change, "calibration")
+
+
+@attack(SHAPE, "two makers share names, the first would win", "rejected", TARGETS)
+def _shared_names(scene: Scene) -> None:
+    def change(signed: Targets) -> None:
+        honest = _roles(signed)[MAKER]
+        other = DelegatedRole.from_dict({**honest.to_dict(), "name": "other", "paths": ["bear*/*"]})
+        _roles(signed)["other"] = other
+
+    _shaped(scene, "targets", change, "image-targets")
+
+
+@attack(SHAPE, "a maker's delegation without an end", "rejected", TARGETS)
+def _endless(scene: Scene) -> None:
+    _shaped(scene, "targets",
+            lambda s: _roles(s)[MAKER].unrecognized_fields.pop("x-tailtwin-until"), "image-targets")  # fmt: skip
+
+
+@attack(SHAPE, "a maker has an online key", "rejected", TARGETS)
+def _online_maker(scene: Scene) -> None:
+    def change(signed: Targets) -> None:
+        assert signed.delegations is not None
+        key = scene.fleet.keys.public("image-timestamp")
+        signed.delegations.keys[key.keyid] = key
+        _roles(signed)[MAKER].keyids = [key.keyid]
+
+    _shaped(scene, "targets", change, "image-targets")
+
+
+@attack(SHAPE, "a maker has a key of the director's", "rejected", TARGETS)
+def _directors_maker(scene: Scene) -> None:
+    def change(signed: Targets) -> None:
+        assert signed.delegations is not None
+        key = scene.fleet.keys.public("director-timestamp")
+        signed.delegations.keys[key.keyid] = key
+        _roles(signed)[MAKER].keyids = [key.keyid]
+
+    _shaped(scene, "targets", change, "image-targets")
+
+
+@attack(SHAPE, "the desk has the key of an attestor", "rejected", TARGETS)
+def _attesting_desk(scene: Scene) -> None:
+    def change(signed: Targets) -> None:
+        assert signed.delegations is not None
+        key = scene.fleet.keys.public("attestor-1")
+        signed.delegations.keys[key.keyid] = key
+        _roles(signed)["calibration"].keyids = [key.keyid]
+
+    _shaped(scene, "targets", change, "image-targets")
 
 
 # -- calibrations

@@ -18,7 +18,7 @@ from tests.tamper.attack import (
     see_day2,
 )
 from tests.tamper.fleet import MADE_FOR_OTHERS, OTHER_TAIL, in_days
-from tests.tamper.scene import REPOSITORIES, Scene
+from tests.tamper.scene import REPOSITORIES, Named, Scene
 
 ATTACKS: list[Attack] = []
 attack = attacks_into(ATTACKS)
@@ -199,10 +199,58 @@ def _tail_path(scene: Scene) -> None:
     direct(scene, "egt 1", change=edit)
 
 
+@attack("forged director", "a snapshot that pins versions without hashes", "rejected", TIMES)
+def _without_hashes(scene: Scene) -> None:
+    forger = scene.thief("director", "director-snapshot", "director-timestamp")
+    for meta in forger.snapshot.signed.meta.values():
+        meta.hashes = meta.length = None
+    forger.seal()
+
+
+@attack(
+    "forged director",
+    "the same version of a set with other content",
+    "length_or_hash",
+    "director tails",
+)
+def _same_version(scene: Scene) -> None:
+    forget_metadata(scene)
+    forger = scene.thief("director", "director-tails")
+    forger.edit(TAIL_ROLE, lambda signed: signed.targets.popitem())
+    forger.seal()
+
+
+@attack("forged director", "a restriction that this version does not know", "rejected", DIRECTORS)
+def _unknown_field(scene: Scene) -> None:
+    direct(scene, "egt 1", change=lambda signed: signed.unrecognized_fields.update(
+        {"x-tailtwin-only-on-sundays": True}))  # fmt: skip
+
+
+@attack("forged director", "a set that is to be left for itself", "metadata", DIRECTORS)
+def _left_for_itself(scene: Scene) -> None:
+    live = scene.live.id
+    direct(scene, "egt 1", "bearing 1", change=lambda signed: signed.unrecognized_fields.update(
+        {"x-tailtwin-rollback-of": live}))  # fmt: skip
+
+
+@attack("freeze", "metadata that was made for a stick is served over a network", "expired")
+def _stick_over_network(scene: Scene) -> Changes:
+    scene.serve(scene.fleet.stick)
+    scene.clock.now = in_days(10)
+    scene.opened = Named("http://ground.example/tuf")
+    return None
+
+
+@attack("freeze", "the same stick in the aircraft, ten days old: that is what it is for", TAKEN)
+def _stick(scene: Scene) -> None:
+    scene.serve(scene.fleet.stick)
+    scene.clock.now = in_days(10)
+
+
 @attack("stolen delegation", "the maker's role is replayed after its end", "delegation", ALL)
 def _after_until(scene: Scene) -> None:
-    scene.clock.now = in_days(31)
+    scene.clock.now = in_days(41)
     for name in REPOSITORIES:
         forger = scene.thief(name, *ONLINE, *IMAGE)
-        forger.prolong(in_days(60))
+        forger.prolong(in_days(70))
         forger.seal()

@@ -24,7 +24,9 @@ from shared.profile import ModelBounds
 from signing.attest import attest
 from signing.declare import Declared, declare
 from signing.image import Delegation
+from signing.keyring import Keyring
 from signing.keys import KeyFolder
+from signing.media import export
 from signing.repositories import Repositories
 from signing.rolekeys import KeyChange
 from signing.verify import Aircraft, Applicability
@@ -36,7 +38,7 @@ NOW = datetime(2027, 3, 1, 12, 0, 0, tzinfo=UTC)
 TAIL, OTHER_TAIL = "B737-33102", "B737-33103"
 ESNS = ("ESN1", "ESN2")
 AIRCRAFT = Aircraft(tail=TAIL, type="B737", esns=ESNS, part_numbers=("CFM56-7B27",))
-MAKER, MAKERS_MODEL, UNTIL_DAYS = "bearings-inc", "bearing", 30
+MAKER, MAKERS_MODEL, UNTIL_DAYS = "bearings-inc", "bearing", 40
 BUILDER = "https://builder.example/shop"
 CALIBRATABLE = {"c26": Calibratable(low=0.9, high=1.1, of="parent")}  # the table's values
 POLICY = AttestationPolicy(threshold=1, builders=(BUILDER,))
@@ -93,7 +95,8 @@ class Fleet:
 
     `day0`: this aircraft is directed to releases 1, the other tail to release 2. `hour1`: there is
     a release 3 since, and it is directed to it. `day2`: two days on, directed to release 2.
-    `rotated`: day 0 after the keys of snapshot and timestamp were replaced in both repositories.
+    `stick`: day 0 as exported for a medium. `rotated`: day 0 after the keys of snapshot and
+    timestamp were replaced in both repositories.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -134,6 +137,8 @@ class Fleet:
         self.day2 = self._later("day2", self._direct_egt2, in_days(2))
         self.hour1 = self._later("hour1", self._publish_egt3, in_days(1 / 24))
         self.rotated = self._later("rotated", self._rotate, NOW)
+        self.stick = folder / "stick"
+        self._later("online", self._export, NOW)
 
     def _later(self, name: str, change: Callable[[Repositories], None], now: datetime) -> Path:
         folder = self.folder / name
@@ -165,6 +170,9 @@ class Fleet:
                     new = self.keys.create(f"{name}-new").public_key
                     KeyChange(name, add=new, remove=old.keyid).apply(change)
                 repository.commit(change, self.keys)
+
+    def _export(self, repositories: Repositories) -> None:
+        export(repositories, Keyring(self.keys), self.stick, [TAIL], 30)
 
     def paths(self, *labels: str) -> list[str]:
         return [self.targets[label] for label in labels]

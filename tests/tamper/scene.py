@@ -78,6 +78,18 @@ class Dripping:
                 yield bytes([byte])
 
 
+class Named:
+    """Opens a folder as if it were another kind of source."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __call__(self, text: str) -> Source:
+        source = open_source(text)
+        source.name = self._name  # type: ignore[misc]  # ours is a plain attribute
+        return source
+
+
 class Scene:
     """`repo` is what the source serves; `state` is the aircraft's, its set of day 0 live."""
 

@@ -16,12 +16,13 @@ MARK = re.compile(r"(<!-- table: ([\w.]+):(\w+) -->\n).*?(<!-- end -->)", re.DOT
 
 def attacks() -> str:
     """Every row of the attack table."""
+    from tests.tamper.attacks_on_reports import KIND, REPORTS
     from tests.tamper.table import ATTACKS
 
-    rows, kind = [], ""
-    for row in ATTACKS:
-        rows.append((row.kind if row.kind != kind else "", row.how, row.keys, f"`{row.code}`"))
-        kind = row.kind
+    rows, shown = [], ""
+    for kind, row in [*((row.kind, row) for row in ATTACKS), *((KIND, row) for row in REPORTS)]:
+        rows.append((kind if kind != shown else "", row.how, row.keys, f"`{row.code}`"))
+        shown = kind
     return _table(("attack", "how it is made", "keys stolen for it", "answer"), rows)
 
 

@@ -128,6 +128,25 @@ def test_a_release_that_ran_is_not_gone_behind_after_a_swap_back(
     assert isinstance(answer, FetchFailure) and answer.code == "release_back"
 
 
+def test_stolen_online_keys_take_a_set_back_and_bar_it(scene: Scene, drive: Drive) -> None:
+    """What they can do, shown so that nobody is surprised: only to the set that was proven last, and
+    the barred one needs a new release of one of its bundles."""
+    on_day2(scene)
+    drive()
+    scene.slots.prove()
+    taken_back = scene.slots.live()
+    assert taken_back is not None
+    direct(scene, "egt 1", "bearing 1", change=lambda signed: signed.unrecognized_fields.update(
+        {"x-tailtwin-rollback-of": taken_back.id}))  # fmt: skip
+    drive()
+    assert live_releases(scene) == {"egt_rom": 1, "bearing": 1}
+    direct(scene, "egt 2", "bearing 1",
+           change=lambda signed: signed.unrecognized_fields.pop("x-tailtwin-rollback-of"))  # fmt: skip
+    decisions = drive()
+    assert [r.code for r in decisions[-1].reasons] == ["set_left"]
+    assert live_releases(scene) == {"egt_rom": 1, "bearing": 1}
+
+
 def test_bytes_changed_in_the_slot_are_not_called_live(scene: Scene) -> None:
     path = scene.live.path(scene.live.bundles[0])
     data = path.read_bytes()
@@ -138,6 +157,21 @@ def test_bytes_changed_in_the_slot_are_not_called_live(scene: Scene) -> None:
 
 
 # -- on the way
+
+
+def test_a_target_with_one_bit_turned(scene: Scene, drive: Drive) -> None:
+    on_day2(scene)
+    data = bytearray(scene.read(scene.bundle("egt 2")))
+    data[100] ^= 1
+    scene.put(scene.bundle("egt 2"), bytes(data))
+    assert [r.code for r in drive()[-1].reasons] == ["length_or_hash"]
+    scene.assert_unharmed()
+
+
+def test_a_bundle_made_for_another_aircraft(scene: Scene, drive: Drive) -> None:
+    direct(scene, "other_tail")
+    assert [r.code for r in drive()[-1].reasons] == ["inapplicable"]
+    scene.assert_unharmed()
 
 
 def test_a_redirect_is_not_followed(scene: Scene) -> None:
@@ -277,6 +311,16 @@ def test_the_floor_learns_from_what_offline_keys_signed(scene: Scene) -> None:
     forget_metadata(scene)
     scene.clock.now = in_days(0.5)
     assert scene.refused().code in ("expired", "no_trusted_time")
+
+
+def test_expired_metadata_with_the_wall_clock_turned_back(scene: Scene) -> None:
+    """Frozen metadata is kept alive by turning the clock back; the floor remembers later."""
+    see_day2(scene)
+    scene.serve(scene.fleet.day0)
+    forget_metadata(scene)
+    for hours_back, code in ((0.5, "expired"), (24 * 30, "no_trusted_time")):
+        scene.clock.now = in_days(2 - hours_back / 24)
+        assert scene.refused().code == code
 
 
 def test_stolen_online_keys_cannot_push_the_floor(scene: Scene) -> None:
