@@ -21,10 +21,11 @@ from edge.update import requests
 from edge.update.decisions import CHANGES, UpdateDecision
 from edge.update.gate import GateDecision
 from edge.update.mediawatch import MediaWatch
+from edge.update.memory import BackDue, UpdateMemory, recall
 from edge.update.offers import WHATEVER
 from edge.update.requests import Accept, Rollback
 from edge.update.slots import Slots
-from edge.update.updates import BackDue, UpdateClient, UpdateMemory, recall
+from edge.update.updates import UpdateClient
 from edge.versions import Versions
 from shared.errors import TailTwinError
 from shared.log import event

@@ -14,9 +14,9 @@ import msgspec
 
 from edge.outbox.copy import StoreCopy
 from edge.update.keptroles import KeptRole, kept_roles, needed
+from edge.update.memory import UpdateMemory, recall
 from edge.update.probation import Probation, ProbationState
 from edge.update.slots import BundleSet, Slots, SlotsView
-from edge.update.updates import UpdateMemory, recall
 from shared.envelope import open_envelope
 from shared.errors import Rejected, TailTwinError
 from shared.messages import Audit, decode

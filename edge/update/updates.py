@@ -12,10 +12,7 @@ that only the gate, the network or a technician stands against stays pending.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from typing import TypeVar
-
-import msgspec
+from collections.abc import Awaitable, Callable, Sequence
 
 from edge.models.admission import AdmissionResult
 from edge.update.active import SlotName
@@ -27,65 +24,24 @@ from edge.update.decisions import (
     UpdateReason,
     gate_reasons,
     named,
-    seen_by,
 )
 from edge.update.gate import GateDecision
-from edge.update.offers import WHATEVER, KeptOffer, Offer, Offers
+from edge.update.memory import Awaited, BackDue, UpdateMemory
+from edge.update.offers import WHATEVER, Offer, Offers
 from edge.update.slots import BundleSet, Slots, SlotsView
+from edge.update.teller import Teller
 from edge.update.verified import FetchAnswer, FetchFailure, VerifiedBundle, VerifiedSet
 from edge.update.watch import GateWatch
+from edge.update.wayback import Load, WayBack, to_its_end
 from shared.clock import Clock
 from shared.errors import Corrupt, Rejected, TailTwinError
 
 RETRY_S = 15.0  # doubled at each attempt; assumption: the stand's link is back within minutes
 BEAT_S = 30.0  # an idle client looks up this often
 ACCEPTED_MAX = 8
-BACK_TRIES_MAX = 8
 
-T = TypeVar("T")
 Fetch = Callable[[str, SlotsView], Awaitable[FetchAnswer]]
 Admit = Callable[[VerifiedBundle], Awaitable[AdmissionResult]]
-Load = Callable[[BundleSet], Awaitable[Sequence[str]]]
-
-
-class BackDue(msgspec.Struct, frozen=True, kw_only=True):
-    """The set `set_id` is to be left for the last known good one. code: `probation`, `load`,
-    `operator`, `withdrawn` or `damaged`."""
-
-    set_id: str
-    code: str
-    why: str
-    origin: Origin = "director"
-    by: str = ""
-
-
-class Awaited(msgspec.Struct, frozen=True, kw_only=True):
-    """A set that a technician has to accept."""
-
-    set_id: str
-    bundles: tuple[str, ...]
-
-
-class UpdateMemory(msgspec.Struct, frozen=True, kw_only=True):
-    """What outlives a restart. accepted: set id to who did."""
-
-    offers: tuple[KeptOffer, ...] = ()
-    accepted: dict[str, str] = {}
-    awaited: Awaited | None = None
-    back: BackDue | None = None
-
-
-def recall(data: bytes | None) -> UpdateMemory:
-    """What was kept, by an earlier version as well, which kept a list of targets."""
-    if data is None:
-        return UpdateMemory()
-    try:
-        kept = msgspec.msgpack.decode(data, type=UpdateMemory | list[str])
-    except msgspec.DecodeError:
-        return UpdateMemory()  # an offer is advice: the ground repeats it
-    if isinstance(kept, UpdateMemory):
-        return kept
-    return UpdateMemory(offers=tuple(KeptOffer(target) for target in kept))
 
 
 class UpdateClient:
@@ -114,15 +70,17 @@ class UpdateClient:
         reload: Load | None = None,
     ) -> None:
         self._beat, self._must_accept = beat, must_accept
-        self._reload = reload or load
         self._slots, self._fetch, self._admit, self._load = slots, fetch, admit, load
-        self._record, self._clock, self._retry_s = record, clock, retry_s
+        self._clock = clock
         self._gate, self._offers = GateWatch(ask), Offers(retry_s)
         self._wake = asyncio.Event()
+        self._teller = Teller(self._gate, clock, record, self._wake.set)
+        self._way = WayBack(
+            slots, self._gate, self._teller, clock, reload=reload or load, on_live=self.on_live,
+            retry_s=retry_s,
+        )  # fmt: skip
         self._accepted: dict[str, str] = {}
         self._awaited: Awaited | None = None
-        self._back: BackDue | None = None
-        self._back_tries, self._back_due_ns = 0, 0
         self._live_targets: frozenset[str] = frozenset()
 
     @property
@@ -135,7 +93,7 @@ class UpdateClient:
         """To be kept whenever it changed."""
         return UpdateMemory(
             offers=self._offers.kept(), accepted=dict(self._accepted), awaited=self._awaited,
-            back=self._back,
+            back=self._way.back,
         )  # fmt: skip
 
     def resume(self, memory: UpdateMemory) -> None:
@@ -167,7 +125,7 @@ class UpdateClient:
             return None
         if not self._offers.may_refuse(offer, [r.code for r in gate.reasons], now_ns):
             return None
-        return self._tell(offer, "offer", "refused", gate_reasons(gate), is_pending=True)
+        return self._teller.tell(offer, "offer", "refused", gate_reasons(gate), is_pending=True)
 
     def accept(self, set_id: str, by: str) -> None:
         """A technician accepts a set; it goes on once the gate is open."""
@@ -178,32 +136,28 @@ class UpdateClient:
             del self._accepted[next(iter(self._accepted))]
         awaited = self._awaited
         bundles = awaited.bundles if awaited and awaited.set_id == set_id else ()
-        self._say("acceptance", "accepted", origin="technician", by=by, set_id=set_id,
+        self._teller.say("acceptance", "accepted", origin="technician", by=by, set_id=set_id,
                   bundles=bundles)  # fmt: skip
         self._offers.wake(self._clock.mono_ns())
         self._wake.set()
 
     def go_back(self, back: BackDue) -> None:
         """The live set is to be left; at once when the gate is open, else when it opens."""
-        gate = self._gate.look()
-        self._back, self._back_tries, self._back_due_ns = back, 0, 0
-        reasons = (UpdateReason(back.code, back.why), *gate_reasons(gate))
-        self._say("rollback", "due", reasons, origin=back.origin, by=back.by, set_id=back.set_id,
-                  is_pending=True)  # fmt: skip
+        self._way.due(back)
         self._wake.set()
 
     def failed_probation(self, set_id: str, name: str, why: str) -> None:
         """A bundle of the live set predicts no more; the set goes back at the next open gate."""
         self._gate.look()
-        self._say("probation", "muted", (UpdateReason("probation", why),), name=name,
+        self._teller.say("probation", "muted", (UpdateReason("probation", why),), name=name,
                   origin="director", set_id=set_id)  # fmt: skip
-        if self._back is None or self._back.set_id != set_id:
+        if self._way.back is None or self._way.back.set_id != set_id:
             self.go_back(BackDue(set_id=set_id, code="probation", why=f"{name}: {why}"))
 
     def passed_probation(self, set_id: str, why: str) -> None:
         """The live set is the last known good one."""
         self._gate.look()
-        self._say("probation", "passed", (UpdateReason("probation", why),), origin="director",
+        self._teller.say("probation", "passed", (UpdateReason("probation", why),), origin="director",
                   set_id=set_id)  # fmt: skip
 
     def on_gate(self, decision: GateDecision) -> None:
@@ -213,7 +167,7 @@ class UpdateClient:
         untold = self._offers.take_untold(self._clock.mono_ns())
         if untold:
             text = f"{untold} further offers not recorded"
-            self._say("offer", "refused", (UpdateReason("too_many", text),), origin="notice")
+            self._teller.say("offer", "refused", (UpdateReason("too_many", text),), origin="notice")
 
     def on_live(self, live: BundleSet) -> None:
         """What is live now, whoever found out."""
@@ -225,8 +179,7 @@ class UpdateClient:
         while True:
             self._beat()
             await self._sleep()
-            if self._back is not None:
-                await self._try_back(self._back)
+            await self._way.try_due()
             for offer in self._offers.all():
                 if offer.past.due_ns > self._clock.mono_ns() or self._gate.is_shut:
                     continue
@@ -241,19 +194,19 @@ class UpdateClient:
     # -- one attempt; each step returns whether the offer stays pending
 
     async def _attempt(self, offer: Offer) -> bool:
-        if self._stopped(offer, "download"):
+        if self._teller.stopped(offer, "download"):
             return True
         try:
             answer = await self._gate.while_open(self._fetched(offer.target))
             if answer is None:
-                return self._defer(offer, "download")
+                return self._teller.defer(offer, "download")
             if answer.withdrawn:
                 await asyncio.to_thread(self._slots.disown, answer.withdrawn)
             if isinstance(answer, FetchFailure):
                 stays = self._not_fetched(offer, answer)
                 await self._withdraw(offer, answer.withdrawn)
                 return stays
-            self._tell(offer, "download", "fetched", of=answer)
+            self._teller.tell(offer, "download", "fetched", of=answer)
             stays = await self._install(offer, answer)
             await self._withdraw(offer, answer.withdrawn)
             if not stays:
@@ -275,11 +228,11 @@ class UpdateClient:
         for bundle in gone:
             await asyncio.to_thread(self._slots.mute_bundle, bundle.name, "withdrawn")
             reason = UpdateReason("withdrawn", f"{bundle.path} is not signed any more")
-            self._say("download", "muted", (reason,), origin=offer.origin, by=offer.by,
+            self._teller.say("download", "muted", (reason,), origin=offer.origin, by=offer.by,
                       bundle=bundle.path, name=bundle.name, release=bundle.release,
                       set_id=view.live)  # fmt: skip
         if gone:
-            await self._load_live(self._load)
+            await self._way.load_live(self._load)
             if view.last_good not in ("", view.live):
                 why = ", ".join(b.name for b in gone)
                 self.go_back(BackDue(set_id=view.live, code="withdrawn", why=why))
@@ -301,7 +254,7 @@ class UpdateClient:
                 return True
             view = await asyncio.to_thread(self._slots.view)
         if answer.id == view.live:
-            self._tell(offer, "activation", "unchanged", of=answer)
+            self._teller.tell(offer, "activation", "unchanged", of=answer)
             await self._refresh()
             return False
         if answer.id in view.left:
@@ -315,7 +268,7 @@ class UpdateClient:
             return is_fit is None
         if not self._is_accepted(offer, answer):
             return True
-        if self._stopped(offer, "activation", answer):
+        if self._teller.stopped(offer, "activation", answer):
             return True
         return await self._swap(offer, answer)
 
@@ -326,12 +279,12 @@ class UpdateClient:
                 continue
             result = await self._gate.while_open(self._admit(bundle))
             if result is None:
-                self._defer(offer, "admission", answer)
+                self._teller.defer(offer, "admission", answer)
                 return None
             against = _against(result, bundle)
             if against:
                 reasons = tuple(UpdateReason("admission", f"{bundle.name}: {x}") for x in against)
-                self._tell(offer, "admission", "failed", reasons, of=answer)
+                self._teller.tell(offer, "admission", "failed", reasons, of=answer)
                 return False
         return True
 
@@ -342,7 +295,7 @@ class UpdateClient:
         text = f"a technician has to accept set {answer.id}: tailtwin-edge accept"
         now_ns = self._clock.mono_ns()
         if self._offers.may_refuse(offer, ["acceptance", answer.id], now_ns):
-            self._tell(offer, "acceptance", "deferred", (UpdateReason("acceptance", text),),
+            self._teller.tell(offer, "acceptance", "deferred", (UpdateReason("acceptance", text),),
                        of=answer, is_pending=True)  # fmt: skip
         self._offers.failed(offer, now_ns, retry=True)
         return False
@@ -353,46 +306,32 @@ class UpdateClient:
         if not await self._make_room(offer, answer):
             return True
         slot = await asyncio.to_thread(self._slots.stage, answer.bundles)
-        if self._stopped(offer, "activation", answer):
+        if self._teller.stopped(offer, "activation", answer):
             return True
-        return not await _to_its_end(self._activate(offer, answer, slot))
+        return not await to_its_end(self._activate(offer, answer, slot))
 
     async def _make_room(self, offer: Offer, answer: VerifiedSet) -> bool:
         """A live set on probation, or damaged, is left first: what is behind it has passed."""
-        if not await asyncio.to_thread(self._is_in_the_way):
+        if not await asyncio.to_thread(self._way.is_in_the_way):
             return True
-        if self._stopped(offer, "activation", answer):
+        if self._teller.stopped(offer, "activation", answer):
             return False
         text = f"set {answer.id} takes the place of one that had not passed"
         reason = UpdateReason("overtaken", text)
-        return await _to_its_end(self._return(offer, reason, answer, leave=False))
-
-    def _is_in_the_way(self) -> bool:
-        try:
-            live = self._slots.live()
-            is_settled = live is not None and not live.probation
-        except Corrupt:
-            is_settled = False
-        if is_settled:
-            return False
-        try:
-            return self._slots.fallback() is not None
-        except Corrupt:
-            return False
+        return await to_its_end(self._way.make_way(offer, reason, answer, leave=False))
 
     async def _activate(self, offer: Offer, answer: VerifiedSet, slot: SlotName) -> bool:
         is_open = self._gate.asker(asyncio.get_running_loop())
         if not await asyncio.to_thread(self._slots.activate, slot, is_open):
-            self._defer(offer, "swap", answer)
+            self._teller.defer(offer, "swap", answer)
             return False
         self._offers.went_well(offer)
         self._accepted.pop(answer.id, None)
         self._awaited = None
-        if self._back is not None:
-            self._back = None  # that set is not live any more
+        self._way.back = None  # that set is not live any more
         self._offers.is_live([b.target for b in answer.bundles])
-        self._tell(offer, "swap", "activated", of=answer)
-        against = await self._load_live(self._load)
+        self._teller.tell(offer, "swap", "activated", of=answer)
+        against = await self._way.load_live(self._load)
         if against:
             await self._mute(offer, answer, slot, "; ".join(against))
         return True
@@ -400,76 +339,21 @@ class UpdateClient:
     async def _mute(self, offer: Offer, answer: VerifiedSet, slot: SlotName, why: str) -> None:
         """What the worker cannot load does not predict, and goes back at the next open gate."""
         await asyncio.to_thread(self._slots.mute, slot, why)
-        self._tell(offer, "load", "muted", (UpdateReason("load", why),), of=answer)
+        self._teller.tell(offer, "load", "muted", (UpdateReason("load", why),), of=answer)
         self.go_back(BackDue(set_id=answer.id, code="load", why=why, origin=offer.origin))
 
     async def _swap_back(self, offer: Offer, answer: VerifiedSet) -> bool:
         """The director wants the live set left. False when the gate shut."""
-        if self._stopped(offer, "activation", answer):
+        if self._teller.stopped(offer, "activation", answer):
             return False
         reason = UpdateReason("director", f"the director takes set {answer.rollback_of} back")
         try:
-            return await _to_its_end(self._return(offer, reason, answer, leave=True))
+            return await to_its_end(self._way.make_way(offer, reason, answer, leave=True))
         except (Rejected, Corrupt) as error:  # nothing to go back to: the directed set is the way
-            self._tell(offer, "rollback", "failed", (reason, UpdateReason("machine", str(error))))
+            self._teller.tell(
+                offer, "rollback", "failed", (reason, UpdateReason("machine", str(error)))
+            )
             return True
-
-    async def _return(
-        self, offer: Offer, reason: UpdateReason, answer: VerifiedSet, *, leave: bool
-    ) -> bool:
-        is_open = self._gate.asker(asyncio.get_running_loop())
-        before = await asyncio.to_thread(self._slots.view)
-        if not await asyncio.to_thread(lambda: self._slots.rollback(is_open, leave=leave)):
-            self._defer(offer, "rollback", answer)
-            return False
-        self._back = None
-        await self._say_back(before, (reason,), offer.origin, offer.by)
-        return True
-
-    async def _try_back(self, back: BackDue) -> None:
-        """What is due to go back, if the gate is open."""
-        now_ns = self._clock.mono_ns()
-        if self._gate.is_shut or self._back_due_ns > now_ns or not self._gate.look().open:
-            return
-        try:
-            await _to_its_end(self._go_back_now(back))
-        except (TailTwinError, OSError) as error:
-            self._back_tries += 1
-            stays = isinstance(error, OSError) and self._back_tries < BACK_TRIES_MAX
-            self._back = back if stays else None
-            self._back_due_ns = now_ns + round(self._retry_s * 2**self._back_tries * 1e9)
-            reasons = (UpdateReason(back.code, back.why), UpdateReason("machine", str(error)))
-            self._say("rollback", "failed", reasons, origin=back.origin, by=back.by,
-                      set_id=back.set_id, is_pending=stays)  # fmt: skip
-
-    async def _go_back_now(self, back: BackDue) -> None:
-        before = await asyncio.to_thread(self._slots.view)
-        if before.live != back.set_id:
-            self._back = None  # it is not live any more
-            return
-        is_open = self._gate.asker(asyncio.get_running_loop())
-        leave = back.code != "damaged"
-        if await asyncio.to_thread(lambda: self._slots.rollback(is_open, leave=leave)):
-            self._back = None
-            reason = UpdateReason(back.code, back.why)
-            await self._say_back(before, (reason,), back.origin, back.by)
-
-    async def _say_back(
-        self, before: SlotsView, reasons: tuple[UpdateReason, ...], origin: Origin, by: str
-    ) -> None:
-        self._say("rollback", "rolled_back", reasons, origin=origin, by=by, set_id=before.live)
-        for text in await self._load_live(self._reload):
-            self._say("load", "failed", (UpdateReason("load", text),), origin=origin)
-
-    async def _load_live(self, load: Load) -> Sequence[str]:
-        """What stands against the set that is live now; empty when the worker uses it."""
-        try:
-            live = await asyncio.to_thread(self._slots.live)
-            assert live is not None
-            self.on_live(live)
-            return await load(live)
-        except (TailTwinError, OSError) as error:
-            return (str(error),)
 
     async def _refresh(self) -> None:
         live = await asyncio.to_thread(self._slots.live)
@@ -485,18 +369,6 @@ class UpdateClient:
 
     # -- the gate
 
-    def _stopped(self, offer: Offer, step: Step, answer: VerifiedSet | None = None) -> bool:
-        """Whether the gate is shut now; if so the offer is deferred, and that is recorded."""
-        return not self._gate.look().open and self._defer(offer, step, answer)
-
-    def _defer(self, offer: Offer, step: Step, answer: VerifiedSet | None = None) -> bool:
-        gate = self._gate.look()
-        reasons = gate_reasons(gate) or (UpdateReason("gate", "the gate shut for a moment"),)
-        self._tell(offer, step, "deferred", reasons, of=answer, is_pending=True)
-        if gate.open:
-            self._wake.set()
-        return True
-
     async def _sleep(self) -> None:
         """Until something changed or, with the gate open, the first offer is due."""
         timeout_s, now_ns = BEAT_S, self._clock.mono_ns()
@@ -504,8 +376,9 @@ class UpdateClient:
             wait_ns = self._offers.wait_ns(now_ns)
             if wait_ns is not None:
                 timeout_s = min(timeout_s, wait_ns / 1e9)
-            if self._back is not None:
-                timeout_s = min(timeout_s, max(0, self._back_due_ns - now_ns) / 1e9)
+            back_ns = self._way.wait_ns(now_ns)
+            if back_ns is not None:
+                timeout_s = min(timeout_s, back_ns / 1e9)
         try:
             async with asyncio.timeout(timeout_s):
                 await self._wake.wait()
@@ -522,72 +395,15 @@ class UpdateClient:
         if not self._offers.may_turn_away(reason.code, self._clock.mono_ns()):
             return None
         decision: Decision = "unchanged" if reason.code == "live" else "refused"
-        return self._say("offer", decision, (reason,), origin=origin, by=by, bundle=target)
+        return self._teller.say("offer", decision, (reason,), origin=origin, by=by, bundle=target)
 
     def _fail(
         self, offer: Offer, step: Step, reason: UpdateReason, retry: bool = False,
         of: VerifiedSet | None = None,
     ) -> bool:  # fmt: skip
         stays = self._offers.failed(offer, self._clock.mono_ns(), retry=retry)
-        self._tell(offer, step, "failed", (reason,), of=of, is_pending=stays)
+        self._teller.tell(offer, step, "failed", (reason,), of=of, is_pending=stays)
         return stays
-
-    def _tell(
-        self,
-        offer: Offer,
-        step: Step,
-        decision: Decision,
-        reasons: tuple[UpdateReason, ...] = (),
-        *,
-        of: VerifiedSet | None = None,
-        is_pending: bool = False,
-    ) -> UpdateDecision:
-        bundles = () if of is None else of.bundles
-        one = next(
-            (b for b in bundles if b.target == offer.target), bundles[0] if bundles else None
-        )
-        return self._say(
-            step, decision, reasons, origin=offer.origin, by=offer.by, bundle=offer.target,
-            name=one.name if one else offer.target.rpartition("/")[0].rpartition("/")[2],
-            release=one.release if one else 0, set_id=of.id if of else "", bundles=named(bundles),
-            is_pending=is_pending,
-        )  # fmt: skip
-
-    def _say(
-        self,
-        step: Step,
-        decision: Decision,
-        reasons: tuple[UpdateReason, ...] = (),
-        *,
-        bundle: str = "",
-        name: str = "",
-        release: int = 0,
-        is_pending: bool = False,
-        origin: Origin,
-        by: str = "",
-        set_id: str = "",
-        bundles: tuple[str, ...] = (),
-    ) -> UpdateDecision:
-        gate = self._gate.last
-        assert gate is not None, "every step looks at the gate first"
-        told = UpdateDecision(
-            bundle=bundle, phase=gate.phase.value, step=step, decision=decision, reasons=reasons,
-            is_pending=is_pending, name=name, release=release, t_ns=self._clock.wall_ns(),
-            origin=origin, by=by, set_id=set_id, bundles=bundles,
-            gate="open" if gate.open else "shut", inputs=seen_by(gate),
-        )  # fmt: skip
-        self._record(told)
-        return told
-
-
-async def _to_its_end(work: Coroutine[None, None, T]) -> T:
-    """Let a swap that has begun end and be recorded, even when the recorder is stopping."""
-    task = asyncio.ensure_future(work)
-    try:
-        return await asyncio.shield(task)
-    except asyncio.CancelledError:
-        await asyncio.gather(task, return_exceptions=True)
-        raise
 
 
 def _against(admitted: AdmissionResult, bundle: VerifiedBundle) -> list[str]:

@@ -14,8 +14,8 @@ from edge import upkeep
 from edge.__main__ import main
 from edge.daemon import Daemon
 from edge.update.gate import GateInputs, Observation
+from edge.update.memory import UpdateMemory
 from edge.update.requests import Accept, Look, Rollback, leave
-from edge.update.updates import UpdateMemory
 from shared.identity import Signer
 from shared.messages import Audit, Notice, SignedVersion, VersionReport, decode
 from shared.version import check_version

@@ -12,9 +12,10 @@ import pytest
 from edge.models.admission import AdmissionResult
 from edge.update.decisions import UpdateDecision
 from edge.update.gate import GateDecision
+from edge.update.memory import BackDue, UpdateMemory, recall
 from edge.update.offers import PENDING_MAX, KeptOffer
 from edge.update.slots import BundleSet
-from edge.update.updates import BackDue, UpdateClient, UpdateMemory, recall
+from edge.update.updates import UpdateClient
 from edge.update.verified import FetchFailure, VerifiedBundle
 from edge.update.watch import GateWatch
 from shared.clock import ManualClock
@@ -247,7 +248,7 @@ def test_the_gate_is_asked_inside_the_swap_back_as_well(bay: Bay) -> None:
         assert client.memory.back is not None
 
     asyncio.run(drive())
-    assert bay.live()["egt"] == 2
+    assert bay.live()["egt"] == 2 and bay.said()[-1] == ("rollback", "deferred")
 
 
 def test_what_is_due_to_go_back_and_is_live_no_more_is_forgotten(bay: Bay) -> None:
