@@ -15,11 +15,13 @@ from typing import ClassVar
 
 import msgspec
 from securesystemslib.signer import Key
-from tuf.api.metadata import DelegatedRole, TargetFile, Targets
+from tuf.api.exceptions import LengthOrHashMismatchError
+from tuf.api.metadata import DelegatedRole, Root, TargetFile, Targets
 
-from shared.errors import Expired, Rejected
+from shared.errors import Expired, Rejected, Unreachable
+from shared.files import read_bounded
 from signing.chain import TOP, Chain, children
-from signing.change import Change
+from signing.change import Change, Step
 from signing.declare import Declared
 from signing.delegations import delegations, drop_keys, put
 from signing.repository import Keys, Repository
@@ -200,6 +202,22 @@ class ImageRepository(Repository):
         delegations(desk).keys.update({keyid: by.get_key(keyid) for keyid in own.keyids})
         drop_keys(desk)
 
+    def judge(self, change: Change, step: Step, by: Root | Targets) -> None:
+        """Entries are of the role and its delegation; bundles that a draft adds are here."""
+        signed = step.signed
+        assert isinstance(signed, Targets)
+        there = _targets(change, step.role, before=True).targets
+        role = by.get_delegated_role(step.role)
+        for path, target in signed.targets.items():
+            custom = parse_custom(target.custom, path)
+            if isinstance(role, DelegatedRole):
+                self._of_role(role, path)
+                self._holds(role, custom.applicability, path)
+            elif tail_of_path(path):
+                raise Rejected("a calibration is the calibration desk's", path, "draft it anew")
+            if step.given is not None and there.get(path) != target:
+                self._bundle_is_here(target)
+
     def lifetime_of(self, role: str) -> str:
         return CALIBRATION if role.startswith(CALIBRATION) else super().lifetime_of(role)
 
@@ -244,10 +262,7 @@ class ImageRepository(Repository):
     def _lies_within(self, change: Change, bundle: Declared, path: str, role: str) -> None:
         delegated = change.chain.delegator(role).get_delegated_role(role)
         assert isinstance(delegated, DelegatedRole)
-        if not delegated.is_delegated_path(path):
-            raise Rejected(
-                f"{path} is not {role}'s to sign", str(bundle.file), "tailtwin-sign inspect"
-            )
+        self._of_role(delegated, path)
         self._holds(delegated, bundle.applicability, str(bundle.file))
 
     def delegation_holds(self, chain: Chain, found: Found, where: str) -> None:
@@ -256,6 +271,24 @@ class ImageRepository(Repository):
             role = chain.delegator(found.role).get_delegated_role(found.role)
             assert isinstance(role, DelegatedRole)
             self._holds(role, found.custom.applicability, where)
+
+    @staticmethod
+    def _of_role(role: DelegatedRole, path: str) -> None:
+        if not role.is_delegated_path(path):
+            raise Rejected(f"it is not {role.name}'s to sign", path, "tailtwin-sign inspect")
+
+    def _bundle_is_here(self, target: TargetFile) -> None:
+        (prefixed,) = target.get_prefixed_paths()
+        file = self.bundles / prefixed
+        try:
+            target.verify_length_and_hashes(
+                read_bounded(file, BUNDLE_BYTES_MAX, "this is no bundle")
+            )
+        except (LengthOrHashMismatchError, Unreachable):
+            raise Rejected(
+                "a bundle of that hash is not here", str(file),
+                "copy it from where the draft was proposed",
+            ) from None  # fmt: skip
 
     def _holds(self, role: DelegatedRole, who: Applicability, where: str) -> None:
         ends = until(role)
@@ -287,7 +320,9 @@ def _type_roles(change: Change) -> Iterable[str]:
             yield name
 
 
-def _targets(change: Change, role: str) -> Targets:
+def _targets(change: Change, role: str, *, before: bool = False) -> Targets:
+    if before:
+        return change.chain.targets(role) if change.chain.is_there(role) else Targets()
     if role not in change.signed and role not in change.given and not change.chain.is_there(role):
         return Targets()
     seen = change.seen(role)

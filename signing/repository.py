@@ -94,6 +94,9 @@ class Repository:
     def conform(self, change: Change, role: str) -> None:
         """Bring a role's content in line with the role above it; called when its keys changed."""
 
+    def judge(self, change: Change, step: Step, by: Root | Targets) -> None:
+        """Rejected unless a targets role that is about to be signed says what it may."""
+
     # -- a change, from plan to files
 
     def plan(self, change: Change) -> Plan:
@@ -112,10 +115,12 @@ class Repository:
         roles: list[Step] = []
         for role_name, by in self._below(change, root):
             signed = change.seen(role_name)
-            roles.append(
-                Step(role_name, signed, role_keys(by, role_name),
-                     by.get_delegated_role(role_name).threshold, change.given.get(role_name))
+            step = Step(
+                role_name, signed, role_keys(by, role_name),
+                by.get_delegated_role(role_name).threshold, change.given.get(role_name),
             )  # fmt: skip
+            roles.append(step)
+            self.judge(change, step, by)
             if role_name == TOP:
                 assert isinstance(signed, Targets)
                 self.POLICY.check_targets(root, signed, where)

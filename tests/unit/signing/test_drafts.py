@@ -5,12 +5,16 @@ from __future__ import annotations
 import errno
 import json
 import shutil
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from tuf.api.metadata import Metadata
 
 from signing.__main__ import main
-from tests.unit.signing.desk import Desk
+from signing.drafts import Draft, propose, write_draft
+from signing.image import Delegation
+from tests.unit.signing.desk import NOW, Desk, declared
 
 
 @pytest.fixture
@@ -111,6 +115,43 @@ def test_what_follows_from_a_draft_needs_keys_that_are_named_before_anything_is_
     assert publish(DRAFT) == 65
     assert "no such key" in capsys.readouterr().err
     assert desk.image.inspect().roles[0].version == 1
+
+
+def test_a_draft_with_a_bundle_that_is_not_here_is_refused(
+    desk: Desk, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with desk.image.changing() as change:
+        desk.image.add(change, [declared(1)])
+        propose(desk.image.plan(change), Path("repo/drafts"))
+    draft = "repo/drafts/image-2.targets.json"
+    sign(draft, "image-targets")
+    assert publish(draft) == 65
+    assert "a bundle of that hash is not here" in capsys.readouterr().err
+    desk.image.write_bundles(change)
+    assert publish(draft) == 0
+
+
+def test_a_signed_draft_is_judged_by_what_its_role_may(
+    desk: Desk, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A maker signs what it likes on its own machine; here it is not taken over."""
+    key = desk.keys.create("maker").public_key
+    wanted = Delegation(name="maker", keys=(key,), paths=("vib/*",), until=NOW + timedelta(days=9))
+    desk.image.delegate(desk.keys, wanted)
+    desk.publish(1, "vib", "maker")
+    for path in ("egt/egt-1.tar.zst", "cal/N1/vib/vib-1.tar.zst"):
+        signed = desk.image.chain().targets("maker")
+        signed.version += 1
+        (target,) = signed.targets.values()
+        target.path = path
+        signed.targets = {path: target}
+        write_draft(Draft(Path("image-2.maker.json"), "image", "maker", Metadata(signed)))
+        Metadata.from_file("image-2.maker.json")
+        assert main(["sign", "--draft", "image-2.maker.json", "--root",
+                     str(desk.metadata("image", "2.targets.json")), "--key", "maker",
+                     "--keys", "keys"]) == 0  # fmt: skip
+        assert publish("image-2.maker.json") == 65
+        assert path in capsys.readouterr().err
 
 
 def test_a_signature_is_added_once_and_by_a_key_of_the_role(
