@@ -8,10 +8,12 @@ from typing import Any
 
 import msgspec
 from securesystemslib.dsse import Envelope
+from securesystemslib.signer import Key
 from tuf.api.metadata import DelegatedRole, Delegations, Metadata, Root, Targets
 
 from shared.bundle import Monitor, attach
 from signing.verify.attested import encode_envelope, parse_envelope
+from signing.verify.composite import CompositeKey
 from tests.tamper.attack import (
     IMAGE,
     TAKEN,
@@ -342,20 +344,31 @@ def _threshold_one(scene: Scene) -> None:
     _next_root(scene, "image-root-1", "image-root-2", threshold=1)
 
 
-@attack("root", "a next root with one key under two key ids", "rejected", "two image roots")
-def _key_twice(scene: Scene) -> None:
+def _second_person(scene: Scene, twin: Key) -> None:
+    """A next root that lists a key of the first holder's as one more person's."""
     metadata: Metadata[Root] = Metadata.from_bytes(scene.read("image/metadata/1.root.json"))
-    root = metadata.signed
-    root.version = 2
-    keyid = root.roles["root"].keyids[0]
-    twin = type(root.keys[keyid]).from_dict("e" * 64, root.keys[keyid].to_dict())
-    twin.keyval["public"] = twin.keyval["public"].upper()
-    root.keys[twin.keyid] = twin
-    root.roles["root"].keyids.append(twin.keyid)
+    metadata.signed.version = 2
+    metadata.signed.add_key(twin, "root")
     metadata.signatures.clear()
     for signer in ("image-root-1", "image-root-2"):
         metadata.sign(scene.fleet.keys.load(signer), append=True)
     scene.put("image/metadata/2.root.json", metadata.to_bytes())
+
+
+@attack("root", "a next root with one key under two key ids", "rejected", "two image roots")
+def _key_twice(scene: Scene) -> None:
+    honest = scene.fleet.keys.public("image-root-1")
+    twin = type(honest).from_dict("e" * 64, honest.to_dict())
+    twin.keyval["public"] = twin.keyval["public"].upper()
+    _second_person(scene, twin)
+
+
+@attack(
+    "root", "a next root with half of a composite key as a person", "rejected", "two image roots"
+)
+def _half_twice(scene: Scene) -> None:
+    half = bytes.fromhex(scene.fleet.keys.public("image-root-1").keyval["public"])
+    _second_person(scene, CompositeKey.of(bytes(1952), half))
 
 
 @attack("root", "none: two of three sign a next root honestly", TAKEN, "two image roots")

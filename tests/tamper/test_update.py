@@ -22,9 +22,12 @@ from edge.update.slots import BundleSet, SlotsView
 from edge.update.updates import UpdateClient
 from edge.update.verified import FetchAnswer, FetchFailure, VerifiedBundle, VerifiedSet
 from shared.errors import Corrupt, Rejected
+from signing.keyring import Keyring
+from signing.keys import KeyFolder
 from signing.repositories import Repositories
+from signing.rolekeys import KeyChange
 from tests.tamper.attack import IMAGE, direct, forget_metadata, on_day2, see_day2, slip_in
-from tests.tamper.fleet import Fleet, attested, in_days, model
+from tests.tamper.fleet import MAKER, TAIL, Fleet, attested, in_days, model
 from tests.tamper.scene import REPOSITORIES, Scene
 from tests.unit.edge.update.stand import OPEN, serving, settle
 
@@ -145,6 +148,35 @@ def test_stolen_online_keys_take_a_set_back_and_bar_it(scene: Scene, drive: Driv
     decisions = drive()
     assert [r.code for r in decisions[-1].reasons] == ["set_left"]
     assert live_releases(scene) == {"egt_rom": 1, "bearing": 1}
+
+
+@pytest.mark.parametrize(
+    ("role", "cut"),
+    [
+        ("image-targets", "image/metadata/*.snapshot.json"),
+        (MAKER, f"image/metadata/*.{MAKER}.json"),
+        ("director-tails", f"director/metadata/*.tail-{TAIL}.json"),
+    ],
+)
+def test_a_link_cut_amid_an_honest_rotation_takes_nothing_from_what_runs(
+    scene: Scene, role: str, cut: str
+) -> None:
+    """Somebody on the path lets the new keys through and holds back what they signed."""
+    keys, repositories = scene.fleet.keys, Repositories(scene.repo, in_days(0))
+    new = KeyFolder(scene.folder / "new-keys").create(role).public_key
+    change = KeyChange(role, add=new, remove=keys.public(role).keyid)
+    ring = Keyring(keys, KeyFolder(scene.folder / "new-keys"))
+    repository = repositories.named("director" if role.startswith("director") else "image")
+    with repository.changing() as changing:
+        change.apply(changing)
+        repository.commit(changing, ring)
+    newest = max(scene.repo.glob(cut), key=lambda p: int(p.name.split(".")[0]))
+    held_back = newest.read_bytes()
+    newest.unlink()
+    assert scene.refused().code == "http"
+    newest.write_bytes(held_back)
+    assert isinstance(scene.look(), VerifiedSet)
+    scene.assert_unharmed()
 
 
 def test_bytes_changed_in_the_slot_are_not_called_live(scene: Scene) -> None:
