@@ -161,6 +161,8 @@ class Calibration(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     `Monitor.on` it is then not written, so that older bundles keep their bytes."""
     flights: tuple[str, ...] | msgspec.UnsetType = msgspec.UNSET
     """`FLIGHT#REVISION` of the closures whose inputs drew the envelope."""
+    data: dict[str, str] | msgspec.UnsetType = msgspec.UNSET
+    """Name to the sha-256 of what it was trained on, where that is a file."""
 
 
 class Trained(

@@ -14,7 +14,7 @@ import msgspec
 
 from shared.bundle import Bundle, BundleFiles
 from signing.verify.attested import parse_envelope
-from signing.verify.statement import Claims, claims_of
+from signing.verify.statement import Claims, claims_of, trained_on
 
 TEXT_MAX, ITEMS_MAX = 200, 40
 UNSIGNED = "nobody: it has no attestation"
@@ -63,6 +63,7 @@ def _bundle(files: BundleFiles) -> Iterator[tuple[str, str]]:
     made = bundle.calibration
     yield "numbers from", made.source
     yield "  fitted by", made.fitted_by
+    yield from _named("  data", {k: f"sha256:{v}" for k, v in trained_on(bundle).items()})
     if made.seeds:
         yield "  seeds", ", ".join(map(str, made.seeds))
     baselines = {} if isinstance(made.baselines, msgspec.UnsetType) else made.baselines

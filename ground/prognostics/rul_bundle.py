@@ -53,7 +53,7 @@ def declare(fitted: Fitted, fleet: Fleet, settings: Settings) -> tuple[Bundle, b
         calibration=Calibration(
             source=f"NASA C-MAPSS {fleet.source}, sha-256 {fleet.sha256}",
             seeds=(settings.split_seed, *_seeds(settings)), fitted_by=EXPORTER,
-            signal_set_sha256="none",
+            signal_set_sha256="none", data={fleet.source: fleet.sha256},
         ),
         full_fidelity="C-MAPSS, the simulator of the data", behaviour=Trained(exporter=EXPORTER),
     ), compiled.onnx  # fmt: skip

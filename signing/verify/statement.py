@@ -17,7 +17,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import UNSET, Meta
 
-from shared.bundle import BundleFiles, Trained
+from shared.bundle import Bundle, BundleFiles, Trained
 from shared.bundletar import MEMBERS
 from shared.errors import Rejected
 
@@ -186,7 +186,7 @@ def claims_of(data: bytes, files: BundleFiles) -> Claims:
         if said != wanted:
             raise Rejected(f"{what} is {said[:80]!r}, not {wanted!r}", where, remedy)
     _compare_subjects(found, files, where)
-    claims = _claimed(found, where)
+    claims = _claimed(found, files.bundle, where)
     if statement_of(files, claims) != data:
         raise Rejected("it says of the bundle what the bundle does not say", where, remedy)
     return claims
@@ -201,7 +201,14 @@ def _compare_subjects(found: _Statement, files: BundleFiles, where: str) -> None
                            "fetch the bundle that was attested, or attest this one")  # fmt: skip
 
 
-def _claimed(found: _Statement, where: str) -> Claims:
+def trained_on(bundle: Bundle) -> dict[str, str]:
+    """Name to sha-256 of the data that a bundle itself names."""
+    data = bundle.calibration.data
+    return {} if isinstance(data, msgspec.UnsetType) else data
+
+
+def _claimed(found: _Statement, bundle: Bundle, where: str) -> Claims:
+    known = trained_on(bundle)
     definition = found.predicate.build_definition
     resolved = {x.name: x for x in definition.resolved_dependencies}
     source = resolved.get(SOURCE)
@@ -214,7 +221,8 @@ def _claimed(found: _Statement, where: str) -> Claims:
                           and source.annotations.get("modified")),
             parameters=definition.external_parameters.parameters,
             data={x.name.removeprefix(DATA): x.digest.get("sha256", "")
-                  for x in definition.resolved_dependencies if x.name.startswith(DATA)},
+                  for x in definition.resolved_dependencies
+                  if x.name.startswith(DATA) and x.name.removeprefix(DATA) not in known},
             parent=parent.digest.get("sha256", "") if parent else "",
         ))  # fmt: skip
     except Rejected as error:
@@ -249,8 +257,12 @@ def _dependencies(files: BundleFiles, claims: Claims) -> tuple[_Resolved, ...]:
     baselines = {} if isinstance(made.baselines, msgspec.UnsetType) else made.baselines
     found += [_Resolved(name=BASELINE + esn, digest=_sha256(sha256))
               for esn, sha256 in sorted(baselines.items())]  # fmt: skip
+    data = trained_on(files.bundle)
+    if twice := sorted(set(data) & set(claims.data)):
+        raise Rejected(f"data {twice[0]!r}: the bundle says so already", files.bundle.name,
+                       "leave it out of --data")  # fmt: skip
     found += [_Resolved(name=DATA + name, digest=_sha256(sha256))
-              for name, sha256 in sorted(claims.data.items())]  # fmt: skip
+              for name, sha256 in sorted({**data, **claims.data}.items())]  # fmt: skip
     return tuple(found)
 
 

@@ -85,7 +85,8 @@ def test_statement_takes_from_the_bundle_what_the_bundle_says() -> None:
     made_for = msgspec.structs.replace(
         TYPE, full_fidelity=f"engine sha256:{'c' * 64}",
         calibration=msgspec.structs.replace(
-            TYPE.calibration, signal_set_sha256="d" * 64, baselines={"ESN1": "e" * 64}, flights=("F1#2",)
+            TYPE.calibration, signal_set_sha256="d" * 64, baselines={"ESN1": "e" * 64}, flights=("F1#2",),
+            data={"rows": "f" * 64},
         ),
     )  # fmt: skip
     files = unpack(attested(pack_declared(made_for)[1])[1], ModelBounds())
@@ -93,7 +94,11 @@ def test_statement_takes_from_the_bundle_what_the_bundle_says() -> None:
     definition = msgspec.json.decode(statement)["predicate"]["buildDefinition"]
     named = {x["name"]: x["digest"].get("sha256") for x in definition["resolvedDependencies"]}
     assert named == {"source": None, "full fidelity": "c" * 64, "signal set": "d" * 64,
-                     "baseline ESN1": "e" * 64}  # fmt: skip
+                     "baseline ESN1": "e" * 64, "data rows": "f" * 64}  # fmt: skip
+    assert claims_in(files) == CLAIMS  # none of it is the builder's claim
+    more = msgspec.structs.replace(CLAIMS, data={"rows": "0" * 64})
+    with pytest.raises(Rejected, match="data 'rows': the bundle says so already"):
+        attest(pack_declared(made_for)[1], more, [attestor()])
     assert definition["internalParameters"]["flights"] == ["F1#2"]
     assert definition["internalParameters"]["seeds"] == [1]
 

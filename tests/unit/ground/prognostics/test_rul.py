@@ -194,7 +194,7 @@ def test_training_needs_no_test_file_and_writes_what_is_admitted(tmp_path: Path)
     result = decide("graph", data, ModelBounds())
     assert result.ok, result.reasons
     told = msgspec.json.decode((tmp_path / "toy.json").read_bytes(), type=Bundle)
-    assert read_training(tmp_path).sha256 in told.calibration.source
+    assert told.calibration.data == {"train_FD001.txt": read_training(tmp_path).sha256}
     with pytest.raises(Rejected, match="no test_FD001"):
         read_test(tmp_path)
 
