@@ -131,7 +131,7 @@ class Probation:
         if count >= self.rule.predictions_min and total.out > self.rule.out_share_max * count:
             share = total.out / count
             limit = self.rule.out_share_max
-            return f"{total.out} of {count} predictions out of range, {share:.0%} over {limit:.0%}"
+            return f"{total.out} of {count} predictions out of range, {share:.1%} over {limit:.0%}"
         return ""
 
     def _set(self, **changes: object) -> None:

@@ -23,6 +23,9 @@ from edge.update.verified import VerifiedSet
 from edge.update.watch import GateWatch
 from shared.clock import Clock
 
+SWAPS = ("activated", "rolled_back")
+"""Told with the gate that let them through: it may have shut before they could be told."""
+
 
 class Teller:
     """record: takes each decision. wake: the gate opened again while a step was put off."""
@@ -84,7 +87,7 @@ class Teller:
         set_id: str = "",
         bundles: tuple[str, ...] = (),
     ) -> UpdateDecision:
-        gate = self._gate.last
+        gate = self._gate.at_swap if decision in SWAPS else self._gate.last
         assert gate is not None, "every step looks at the gate first"
         told = UpdateDecision(
             bundle=bundle, phase=gate.phase.value, step=step, decision=decision, reasons=reasons,

@@ -28,6 +28,8 @@ class GateWatch:
         self._shut = asyncio.Event()
         self._shut.set()
         self.last: GateDecision | None = None
+        self.at_swap: GateDecision | None = None
+        """What the last swap was answered: it stands for that swap, whatever came after."""
 
     @property
     def is_shut(self) -> bool:
@@ -57,7 +59,8 @@ class GateWatch:
 
             def look() -> None:
                 if asked.set_running_or_notify_cancel():
-                    asked.set_result(self.look().open)
+                    self.at_swap = self.look()
+                    asked.set_result(self.at_swap.open)
 
             try:
                 loop.call_soon_threadsafe(look)

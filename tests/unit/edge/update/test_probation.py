@@ -70,7 +70,7 @@ def test_a_share_out_of_range_fails_once_enough_were_counted() -> None:
     probation = Probation(FRESH)
     assert probation.took("egt", Tally(out=N - 1)) == ""
     why = probation.took("egt", Tally(out=1))
-    assert why == "60 of 60 predictions out of range, 100% over 5%"
+    assert why == "60 of 60 predictions out of range, 100.0% over 5%"
     assert probation.took("egt", Tally(out=1)) == "", "it fails once"
     assert probation.state.failed == {"egt": why}
     assert not fly(probation), "what failed passes no more"

@@ -143,6 +143,27 @@ def test_the_gate_is_asked_at_offer_download_activation_and_inside_the_swap(bay:
     ]  # fmt: skip
 
 
+def test_a_swap_is_told_with_the_gate_that_let_it_through(bay: Bay) -> None:
+    bay.direct(egt=2, vib=1)
+    asked = 0
+
+    async def drive() -> None:
+
+        def ask() -> GateDecision:
+            nonlocal asked
+            asked += 1
+            if asked == 5:  # inside the swap; shut before anybody can tell
+                asyncio.get_running_loop().call_soon(lambda: client.on_gate(SHUT))
+            return OPEN
+
+        client = bay.client(ask=ask)
+        client.offer(EGT_2)
+        await settle(client, lambda: bay.said()[-1:] == [("swap", "activated")])
+
+    asyncio.run(drive())
+    assert bay.decisions[-1].gate == "open"
+
+
 def test_a_loop_that_does_not_answer_in_the_swap_is_a_shut_gate(
     bay: Bay, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -199,6 +220,27 @@ def test_a_set_that_the_worker_cannot_load_is_muted_and_goes_back_at_the_open_ga
         ("swap", "activated"), ("load", "muted"), ("rollback", "due"), ("rollback", "rolled_back"),
     ]  # fmt: skip
     assert bay.live()["egt"] == 1 and bay.slots.left() == (bay.answer().id,)
+
+
+def test_a_set_that_the_worker_cannot_load_is_muted_and_not_swapped_back(bay: Bay) -> None:
+    """Not while the gate is shut: it shuts here before the worker has answered."""
+    bay.direct(egt=2, vib=1)
+
+    async def load(live: BundleSet) -> list[str]:
+        bay.gate = SHUT
+        return ["the worker did not start"]
+
+    async def drive() -> None:
+        client = bay.client(load=load)
+        client.offer(EGT_2)
+        await settle(client, lambda: ("rollback", "due") in bay.said())
+        with pytest.raises(TimeoutError):
+            await settle(client, lambda: bay.live()["egt"] == 1, 0.05)
+
+    asyncio.run(drive())
+    live = bay.slots.live()
+    assert live is not None and live.muted == "the worker did not start"
+    assert bay.live()["egt"] == 2 and bay.good()["egt"] == 1
 
 
 def test_a_muted_set_waits_for_the_gate_to_go_back(bay: Bay) -> None:
@@ -413,7 +455,26 @@ def test_what_was_withdrawn_is_not_gone_back_to(bay: Bay) -> None:
     bay.withdrawn = (first,)
     bay.update(egt=3, vib=1)
     assert bay.live()["egt"] == 3 and ("rollback", "rolled_back") not in bay.said()
-    assert bay.slots.fallback() is None
+    assert bay.slots.fallback() is None and bay.slots.view().last_good == ""
+    assert [r.code for r in bay.decisions[-1].reasons] == ["no_fallback"]
+
+
+def test_what_a_technician_accepted_is_void_once_something_else_is_directed(bay: Bay) -> None:
+    bay.must_accept = True
+    first = bay.direct(egt=2, vib=1).id
+
+    async def drive() -> None:
+        client = bay.client()
+        client.offer(EGT_2)
+        await settle(client, lambda: client.memory.awaited is not None)
+        client.accept("00" * 8, "J-17")
+        bay.direct(egt=3, vib=1)
+        client.offer("", "director")
+        await settle(client, lambda: client.memory.awaited.set_id != first)  # type: ignore[union-attr]
+        assert client.memory.accepted == {}
+
+    asyncio.run(drive())
+    assert bay.live()["egt"] == 1
 
 
 def test_a_set_that_goes_live_again_is_looked_at_as_at_a_start(bay: Bay) -> None:
