@@ -28,12 +28,12 @@ from signing.drafts import (
     resume,
     take_over,
 )
-from signing.image import CALIBRATION
 from signing.keyring import Keyring
 from signing.repositories import Repositories
 from signing.repository import Repository
 from signing.rolekeys import TOP_ROLES, KeyChange, repository_of
 from signing.summary import first_summaries
+from signing.verify.delegations import CALIBRATION
 
 
 @dataclass(frozen=True)

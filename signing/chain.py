@@ -18,12 +18,13 @@ from tuf.api.serialization import DeserializationError
 
 from shared.errors import Corrupt, Rejected
 from shared.files import read_bounded
+from signing.verify import SINCE_FIELD
+from signing.verify.delegations import CALIBRATION
 
 METADATA_BYTES_MAX = 5_000_000  # what python-tuf's client takes of a targets role
-SINCE_FIELD = "x-tailtwin-since"
 NEXT_TIMESTAMP = ".timestamp.next.json"
 TOP = "targets"
-DELEGATING = (TOP, "calibration")
+DELEGATING = (TOP, CALIBRATION)
 """Who delegates, in our shape of a repository; whatever makers and tails delegate is not followed."""
 
 S = TypeVar("S", Root, Targets, Snapshot, Timestamp)

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from securesystemslib.signer import Key
 from tuf.api.metadata import DelegatedRole, Delegations, Targets
 
-from signing.chain import SINCE_FIELD
 from signing.change import Change
+from signing.verify import SINCE_FIELD
 
 
 def put(change: Change, targets: Targets, role: DelegatedRole, keys: Sequence[Key]) -> None:

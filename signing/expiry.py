@@ -12,9 +12,9 @@ import msgspec
 
 from signing.chain import TOP, children
 from signing.drafts import is_offline
-from signing.image import CALIBRATION
 from signing.repository import Repository
 from signing.verify import until
+from signing.verify.delegations import CALIBRATION
 from signing.view import RoleView, view
 
 

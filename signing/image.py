@@ -8,7 +8,6 @@ parent that is published here.
 
 from __future__ import annotations
 
-import fnmatch
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import ClassVar
@@ -29,6 +28,7 @@ from signing.verify import (
     BUNDLE_BYTES_MAX,
     IMAGE_POLICY,
     UNTIL_FIELD,
+    WITHDRAWN_FIELD,
     WITHIN_FIELD,
     Applicability,
     RootPolicy,
@@ -39,12 +39,10 @@ from signing.verify import (
     tail_of_path,
     until,
 )
+from signing.verify.delegations import CALIBRATION, check_below
 from signing.view import RepositoryView, view
 
-CALIBRATION = "calibration"
 CALIBRATION_PATHS = "cal/*/*/*"
-WITHDRAWN_FIELD = "x-tailtwin-withdrawn"
-"""In a targets role: {name: the highest release that was withdrawn}; its counter stays above."""
 
 
 class Delegation(msgspec.Struct, frozen=True, kw_only=True):
@@ -158,15 +156,6 @@ class ImageRepository(Repository):
             raise Expired("it would be over already", where, "--until a later day")
         if not delegation.paths:
             raise Rejected("it names no bundles", where, "--paths 'NAME/*'")
-        for pattern in delegation.paths:
-            if pattern.count("/") != 1 or not pattern.endswith("/*") or pattern == "*/*":
-                raise Rejected(f"{pattern[:80]!r} is not a pattern", where, "NAME/* or PART_*/*")
-            for name in children(targets):
-                others = _role(targets, name).paths or []
-                if name != delegation.name and any(_meet(pattern, other) for other in others):
-                    raise Rejected(f"{pattern} meets what {name} has", where, "names of its own")
-        if delegation.name.startswith((CALIBRATION, "tail-", TOP)):
-            raise Rejected("that name has a meaning of its own", where, "another name")
         extra: dict[str, object] = {
             UNTIL_FIELD: delegation.until.strftime("%Y-%m-%dT%H:%M:%SZ"),
         }
@@ -206,6 +195,8 @@ class ImageRepository(Repository):
         """Entries are of the role and its delegation; bundles that a draft adds are here."""
         signed = step.signed
         assert isinstance(signed, Targets)
+        if step.role != TOP:
+            check_below(step.role, signed, str(self.folder))
         there = _targets(change, step.role, before=True).targets
         role = by.get_delegated_role(step.role)
         for path, target in signed.targets.items():
@@ -349,8 +340,3 @@ def _role(targets: Targets, name: str) -> DelegatedRole:
     role = targets.get_delegated_role(name)
     assert isinstance(role, DelegatedRole)
     return role
-
-
-def _meet(one: str, other: str) -> bool:
-    """Whether two patterns may name one bundle; true when in doubt."""
-    return fnmatch.fnmatchcase(one, other) or fnmatch.fnmatchcase(other, one)

@@ -2,7 +2,8 @@
 
 In: the repositories, the online keys, the tails that it is for. Out: files below a new folder.
 Always holds: no two timestamps, nor snapshots, share a version: the medium gets the next one and
-what is online the one after it; the folder is there whole or not at all.
+what is online the one after it; what is the medium's says so, so that it is not taken over a
+network; the folder is there whole or not at all.
 """
 
 from __future__ import annotations
@@ -20,11 +21,11 @@ from shared.errors import Expired, Rejected, Unreachable
 from shared.files import need_room, read_bounded, sync_folder, write_durably
 from signing.chain import TOP, Chain
 from signing.director import DirectorRepository
-from signing.image import CALIBRATION
 from signing.keyring import Keyring
 from signing.repositories import Repositories
 from signing.repository import Repository
-from signing.verify import BUNDLE_BYTES_MAX, parse_custom, tail_of_path
+from signing.verify import BUNDLE_BYTES_MAX, MEDIA_FIELD, parse_custom, tail_of_path
+from signing.verify.delegations import CALIBRATION
 
 DAYS_MIN, DAYS_MAX = 30, 180  # the shortest is the issue's; the longest is how long a freeze hides
 ASIDE = ".new"
@@ -78,6 +79,7 @@ def _own(chain: Chain, ring: Keyring, until: datetime) -> tuple[bytes, bytes]:
     for signed in (snapshot, timestamp):
         signed.version -= 1
         signed.expires = until
+        signed.unrecognized_fields = {**signed.unrecognized_fields, MEDIA_FIELD: True}
     data = _signed(chain, ring, snapshot)
     timestamp.snapshot_meta = MetaFile.from_data(snapshot.version, data, ["sha256"])
     return _signed(chain, ring, timestamp), data

@@ -18,12 +18,13 @@ from signing.chain import TOP
 from signing.change import Plan, unseen
 from signing.director import TAILS, DirectorRepository
 from signing.drafts import Draft, write_draft
-from signing.image import CALIBRATION, CALIBRATION_PATHS, ImageRepository
+from signing.image import CALIBRATION_PATHS, ImageRepository
 from signing.keyring import Keyring
 from signing.keys import KeyFolder
 from signing.repository import EXPIRY_DAYS, Keys, Repository
 from signing.rolekeys import KeyChange, repository_of
 from signing.verify import ATTESTORS_FIELD
+from signing.verify.delegations import CALIBRATION
 
 ROOT_KEYS, ROOT_THRESHOLD = 3, 2
 OFFLINE = (
