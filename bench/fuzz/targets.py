@@ -21,7 +21,7 @@ import msgspec
 import numpy as np
 import zstandard
 
-from bench.fuzz import buses, updates
+from bench.fuzz import buses, provenance, updates
 from edge.acquire.reading import ReadingDecoder
 from edge.config import Enrolment, Profile, Tail, load_profile
 from edge.health import read_status
@@ -460,5 +460,11 @@ TARGETS: dict[str, Target] = {
         Target("HTTP answer of an update source", updates.http_answer, updates.http_answers),
         Target("update chunk", updates.chunk, updates.chunks),
         Target("update request", updates.request, updates.requests),
+        Target("attestation", provenance.envelope, provenance.envelopes, is_text=True),
+        Target("statement, signed", provenance.statement, provenance.statements, is_text=True),
+        Target("attestors of a root", provenance.attestors_field, provenance.attestors_fields,
+               is_text=True),
+        Target("graph of a calibration", provenance.numbers, provenance.graphs),
+        Target("signing request", provenance.request, provenance.requests, is_text=True),
     )
 }  # fmt: skip

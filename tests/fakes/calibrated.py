@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any
 
 import msgspec
@@ -12,6 +13,7 @@ from onnx import numpy_helper
 from shared.bundle import Bundle, BundleFiles, Calibratable, unpack
 from shared.bundlefile import pack_declared
 from shared.profile import ModelBounds
+from shared.request import FILE, SigningRequest
 from tests.fakes.bundles import bundle, model_of
 
 replace = msgspec.structs.replace
@@ -49,3 +51,20 @@ def scaled(factor: float) -> Bundle:
         TYPE, version="2.0.0", release=2, calibratable=msgspec.UNSET,
         behaviour=replace(table, values=values, effects=effects),
     )  # fmt: skip
+
+
+def request_files(parent: bytes) -> dict[str, bytes]:
+    """A signing request as the ground writes it, file by file. parent: the published bundle file."""
+    made_from = replace(TYPE.calibration, baselines={}, flights=())
+    made = replace(scaled(1.01), calibration=made_from)
+    name, packed = pack_declared(made)
+    declaration, of = msgspec.json.encode(made), unpack(parent, ModelBounds())
+    request = SigningRequest(
+        name="egt_rom", version="2.0.0", release=2, bundle=name,
+        bundle_sha256=hashlib.sha256(packed).hexdigest(), declaration="d.json",
+        declaration_sha256=hashlib.sha256(declaration).hexdigest(), tail="T1", parent=of.filename,
+        parent_sha256=of.sha256, replaces="release 1", by="ab", reason="test", made_ns=1,
+        full_fidelity=TYPE.full_fidelity, baselines={}, flights=(), model_error=(),
+    )  # fmt: skip
+    text = msgspec.json.encode(request)
+    return {name: packed, "d.json": declaration, of.filename: parent, FILE: text}

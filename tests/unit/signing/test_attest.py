@@ -14,7 +14,7 @@ from shared.bundle import attach, unpack
 from shared.bundlefile import pack_declared
 from shared.errors import Rejected, Unreachable
 from shared.profile import ModelBounds
-from shared.request import FILE, SigningRequest, load_request
+from shared.request import load_request
 from signing.__main__ import main
 from signing.attest import attest, claims_in, commit_of, fit_to_publish
 from signing.keys import KeyFolder
@@ -29,7 +29,7 @@ from signing.verify.attested import (
 )
 from signing.verify.statement import Claims
 from tests.fakes.attested import BUILDER, CLAIMS, POLICY, attested, attestor
-from tests.fakes.calibrated import TYPE, scaled
+from tests.fakes.calibrated import TYPE, request_files, scaled
 from tests.unit.signing.desk import Desk
 
 COMMIT = "0123456789" * 4
@@ -235,23 +235,11 @@ def test_changes_that_no_commit_has_are_attested_as_such(
 @pytest.fixture
 def request_folder(tmp_path: Path, desk: Desk) -> Path:
     """As the ground writes it, of a parent that is published."""
-    _, parent = attest(DATA, CLAIMS, [desk.keys.load("attestor-1")])
-    made_from = msgspec.structs.replace(TYPE.calibration, baselines={}, flights=())
-    bundle = msgspec.structs.replace(scaled(1.01), calibration=made_from)
-    name, packed = pack_declared(bundle)
-    declaration, of = msgspec.json.encode(bundle), unpack(parent, ModelBounds())
-    request = SigningRequest(
-        name="egt_rom", version="2.0.0", release=2, bundle=name,
-        bundle_sha256=hashlib.sha256(packed).hexdigest(), declaration="d.json",
-        declaration_sha256=hashlib.sha256(declaration).hexdigest(), tail="T1", parent=of.filename,
-        parent_sha256=of.sha256, replaces="release 1", by="ab", reason="test", made_ns=1,
-        full_fidelity=TYPE.full_fidelity, baselines={}, flights=(), model_error=(),
-    )  # fmt: skip
     folder = tmp_path / "request"
     folder.mkdir()
-    for file, data in ((name, packed), ("d.json", declaration), (of.filename, parent),
-                       (FILE, msgspec.json.encode(request))):  # fmt: skip
-        (folder / file).write_bytes(data)
+    _, parent = attest(DATA, CLAIMS, [desk.keys.load("attestor-1")])
+    for name, data in request_files(parent).items():
+        (folder / name).write_bytes(data)
     return folder
 
 
