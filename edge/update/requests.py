@@ -17,6 +17,7 @@ from msgspec import Meta
 
 from edge.update.disk import PosixDisk, write_durably
 from shared.errors import Rejected
+from shared.files import sync_folder
 
 REQUEST_BYTES_MAX = 4096
 WAITING_MAX = 16
@@ -73,9 +74,9 @@ def take(state_dir: Path) -> tuple[list[Request], list[str]]:
     faults: list[str] = []
     for path in _waiting(state_dir / FOLDER)[:WAITING_MAX]:
         try:
-            with path.open("rb") as file:
-                data = file.read(REQUEST_BYTES_MAX + 1)
+            data = _read(path)
             path.unlink()
+            sync_folder(path.parent)
             found.append(decode(data, path.name))
         except (Rejected, OSError) as error:
             faults.append(str(error).partition("\n")[0][:200])
@@ -91,6 +92,13 @@ def decode(data: bytes, where: str) -> Request:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Rejected(f"no request: {error}", where, "see docs/runbooks/updates.md") from None
     return request
+
+
+def _read(path: Path) -> bytes:
+    """No link is followed, and nothing is waited for that is not a file after all."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    with os.fdopen(descriptor, "rb") as file:
+        return file.read(REQUEST_BYTES_MAX + 1)
 
 
 def _waiting(folder: Path) -> list[Path]:

@@ -139,7 +139,8 @@ class Slots:
             return SlotsView()
         sets = {slot: self._peek(slot) for slot in (active.live, active.last_good) if slot}
         live = sets[active.live]
-        good = sets.get(active.last_good or active.live, ()) if active.probation else live
+        behind = sets[active.last_good] if active.last_good else ()
+        good = behind if active.probation else live
         releases = dict(active.releases)
         for bundle in live:
             for counter, release in bundle.counters.items():

@@ -291,6 +291,8 @@ class UpdateClient:
     def _is_accepted(self, offer: Offer, answer: VerifiedSet) -> bool:
         if not self._must_accept or answer.id in self._accepted:
             return True
+        if self._awaited is not None and self._awaited.set_id != answer.id:
+            self._accepted.clear()  # what was accepted was of another assignment
         self._awaited = Awaited(set_id=answer.id, bundles=named(answer.bundles))
         text = f"a technician has to accept set {answer.id}: tailtwin-edge accept"
         now_ns = self._clock.mono_ns()
@@ -306,9 +308,12 @@ class UpdateClient:
         if not await self._make_room(offer, answer):
             return True
         slot = await asyncio.to_thread(self._slots.stage, answer.bundles)
+        view = await asyncio.to_thread(self._slots.view)
         if self._teller.stopped(offer, "activation", answer):
             return True
-        return not await to_its_end(self._activate(offer, answer, slot))
+        lone = UpdateReason("no_fallback", "no set that passed is behind it")
+        reasons = () if view.last_good else (lone,)
+        return not await to_its_end(self._activate(offer, answer, slot, reasons))
 
     async def _make_room(self, offer: Offer, answer: VerifiedSet) -> bool:
         """A live set on probation, or damaged, is left first: what is behind it has passed."""
@@ -320,7 +325,9 @@ class UpdateClient:
         reason = UpdateReason("overtaken", text)
         return await to_its_end(self._way.make_way(offer, reason, answer, leave=False))
 
-    async def _activate(self, offer: Offer, answer: VerifiedSet, slot: SlotName) -> bool:
+    async def _activate(
+        self, offer: Offer, answer: VerifiedSet, slot: SlotName, reasons: tuple[UpdateReason, ...]
+    ) -> bool:
         is_open = self._gate.asker(asyncio.get_running_loop())
         if not await asyncio.to_thread(self._slots.activate, slot, is_open):
             self._teller.defer(offer, "swap", answer)
@@ -330,7 +337,7 @@ class UpdateClient:
         self._awaited = None
         self._way.back = None  # that set is not live any more
         self._offers.is_live([b.target for b in answer.bundles])
-        self._teller.tell(offer, "swap", "activated", of=answer)
+        self._teller.tell(offer, "swap", "activated", reasons, of=answer)
         against = await self._way.load_live(self._load)
         if against:
             await self._mute(offer, answer, slot, "; ".join(against))

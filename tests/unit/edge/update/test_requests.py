@@ -48,6 +48,7 @@ def test_links_folders_and_half_written_files_are_no_requests(tmp_path: Path) ->
     folder.mkdir()
     (folder / "link.json").symlink_to(secret)
     (folder / "folder.json").mkdir()
+    os.mkfifo(folder / "pipe.json")
     (folder / ".half.json").write_bytes(b"{}")
     (folder / "note.txt").write_bytes(b"{}")
     assert take(tmp_path) == ([], []) and secret.exists()
