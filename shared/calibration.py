@@ -190,10 +190,10 @@ def _elements(mine: TensorProto, theirs: TensorProto, limit: Calibratable) -> It
     if found[0] is None or found[1] is None or _bytes(same) != _bytes(mine):
         yield f"{name}: not plain float32"
         return
-    value, of = found[0].astype(np.float64), found[1].astype(np.float64)
-    if not np.isfinite(value).all():
+    if not (np.isfinite(found[0]).all() and np.isfinite(found[1]).all()):
         yield f"{name}: holds NaN or infinity"
         return
+    value, of = found[0].astype(np.float64), found[1].astype(np.float64)
     ends = np.stack([limit.low * of, limit.high * of] if limit.of == "parent"
                     else [np.full_like(value, limit.low), np.full_like(value, limit.high)])  # fmt: skip
     outside = np.flatnonzero((value < ends.min(axis=0)) | (value > ends.max(axis=0)))

@@ -183,6 +183,8 @@ GRAPHS = {
     "data elsewhere": (graph(external), "not plain float32"),
     "an element less": (graph(cut), "not plain float32"),
     "NaN": (put(VALUES, 3, np.nan), f"constant '{VALUES}': holds NaN or infinity"),
+    "a signalling NaN": (graph(lambda m: setattr(tensor(m, VALUES), "raw_data",
+        b"\x01\x00\x80\x7f" + tensor(m, VALUES).raw_data[4:])), "holds NaN or infinity"),
     "infinity": (put(EFFECTS, 0, np.inf), f"constant '{EFFECTS}': holds NaN or infinity"),
     "one element": (put(VALUES, 7, 5.0), "1 of 360 elements are beyond 0.9 to 1.1 times the"),
     "a value beyond": (put(EFFECTS, 1, -0.5), "1 of 4 elements are beyond 0 to 2; element 1 is -0.5"),
