@@ -64,9 +64,9 @@ def claims_in(files: BundleFiles) -> Claims:
 
 
 def commit_of(folder: Path) -> tuple[str, bool]:
-    """(commit, whether the tree has changes that it lacks) of a git work tree."""
+    """(commit, whether the tree has changes that it lacks, new files included) of a work tree."""
     head = _git(folder, "rev-parse", "HEAD").strip()
-    return head, bool(_git(folder, "status", "--porcelain", "--untracked-files=no").strip())
+    return head, bool(_git(folder, "status", "--porcelain", "--untracked-files=normal").strip())
 
 
 def _joined(files: BundleFiles, statement: bytes) -> Envelope:

@@ -221,6 +221,9 @@ def test_changes_that_no_commit_has_are_attested_as_such(
     git("commit", "-q", "-m", "one")
     head = git("rev-parse", "HEAD")
     assert commit_of(tree) == (head, False)
+    (tree / "new.py").write_text("")
+    assert commit_of(tree) == (head, True)
+    (tree / "new.py").unlink()
     (tree / "a").write_text("2")
     assert commit_of(tree) == (head, True)
     assert run(desk, bundle, "--key", "attestor-1", "--builder", BUILDER, "--source", tree) == 0
