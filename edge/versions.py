@@ -29,7 +29,7 @@ from shared.version import sign_version
 REFUSALS_MAX = 16
 COUNTER_BYTES_MAX = 64
 COUNTER_FILE = "version.count"
-_TEXT_MAX = 160
+_TEXT_MAX, _CODE_MAX = 160, 40
 
 
 class Running(msgspec.Struct, frozen=True, kw_only=True):
@@ -67,7 +67,7 @@ class Versions:
             return
         refusal = VersionRefusal(
             t_ns=told.t_ns, bundle=told.bundle[:_TEXT_MAX], step=told.step,
-            decision=told.decision, codes=[r.code for r in told.reasons][:REFUSALS_MAX],
+            decision=told.decision, codes=[r.code[:_CODE_MAX] for r in told.reasons][:REFUSALS_MAX],
             set_id=told.set_id,
         )  # fmt: skip
         refusals = [*self._kept.refusals, refusal][-REFUSALS_MAX:]

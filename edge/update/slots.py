@@ -255,7 +255,7 @@ class Slots:
         """Everything slow happens before the question; between its answer and the rename is
         nothing."""
         aside = self._path.with_name(".active.next")
-        self._disk.write(aside, msgspec.json.encode(to))
+        self._disk.write(aside, self._encoded(to))
         if not still_open():
             return False
         self._disk.rename(aside, self._path)
@@ -336,7 +336,15 @@ class Slots:
         return None if data is None else decode(data, Active, self._path)
 
     def _write(self, active: Active) -> None:
-        write_durably(self._disk, self._path, msgspec.json.encode(active))
+        write_durably(self._disk, self._path, self._encoded(active))
+
+    def _encoded(self, active: Active) -> bytes:
+        """What is written can be read again."""
+        data = msgspec.json.encode(active)
+        if len(data) > SET_BYTES_MAX:
+            what = f"{len(active.releases)} counters do not fit"
+            raise Rejected(what, str(self._path), "provision again")
+        return data
 
 
 def _content(bundles: Sequence[VerifiedBundle], where: str) -> tuple[SlotBundle, ...]:

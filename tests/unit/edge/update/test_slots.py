@@ -14,7 +14,7 @@ import pytest
 
 from edge.update.active import LEFT_MAX
 from edge.update.disk import Disk, PosixDisk
-from edge.update.slots import BundleSet, Slots
+from edge.update.slots import SET_BYTES_MAX, BundleSet, Slots
 from edge.update.verified import VerifiedBundle
 from shared.errors import Corrupt, Rejected
 from signing.verify import Applicability
@@ -150,6 +150,21 @@ def test_sets_that_were_left_are_bounded_and_the_oldest_is_forgotten(
         slots.activate(slots.stage([make(release)]), yes)
         slots.rollback(yes)
     assert len(slots.left()) == LEFT_MAX
+
+
+def test_counters_that_could_not_be_read_again_are_not_written(
+    tmp_path: Path, slots: Slots, make: Make
+) -> None:
+    path = tmp_path / "state" / "active"
+    active = json.loads(path.read_text())
+    full = SET_BYTES_MAX - len(path.read_bytes()) - 40
+    active["releases"] |= {f"{n:030}": 1 for n in range(full // len(f'"{0:030}":1,'))}
+    path.write_text(json.dumps(active, separators=(",", ":")))
+    slot = slots.stage([make(1, "x" * 30), make(1, "y" * 30), make(1, "z" * 30)])
+    before = path.read_bytes()
+    with pytest.raises(Rejected, match="do not fit"):
+        slots.activate(slot, yes)
+    assert path.read_bytes() == before and releases(slots.live()) == {"egt": 1, "vib": 1}
 
 
 def test_one_bundle_is_muted_and_the_others_go_on(tmp_path: Path, slots: Slots, make: Make) -> None:
