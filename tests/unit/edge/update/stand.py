@@ -102,7 +102,7 @@ def _handler(server: Server) -> type[BaseHTTPRequestHandler]:
 def serving(folder: Path) -> Iterator[Server]:
     server = Server(folder)
     http = ThreadingHTTPServer(("127.0.0.1", 0), _handler(server))
-    http.daemon_threads = True
+    http.daemon_threads = False  # `server_close` waits for them: their sockets are closed then
     server.url = f"http://127.0.0.1:{http.server_port}"
     thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()
