@@ -17,24 +17,21 @@ import itertools
 import logging
 import os
 import signal
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Collection, Coroutine, Sequence
 from functools import partial
 from typing import Any
 
-import msgspec
-
 from edge.acquire.source import Source
 from edge.acquire.sources import make_sources
 from edge.acquire.table import SignalTable
-from edge.backlog import BacklogMeter, Waiting
 from edge.beats import Beat
 from edge.config import Settings
 from edge.flight.flights import OFF_BLOCK, Transition
 from edge.flight.phase import Confidence, PhaseMachine, PhaseState
 from edge.governing import Governing
 from edge.governor import Action, Step, bulk_factor
-from edge.health import Status, StatusFile
+from edge.health import StatusFile
 from edge.heap import give_back
 from edge.kpi import KpiCollector
 from edge.link.sender import LinkRunner
@@ -54,6 +51,7 @@ from edge.outbox.store import Outbox, RecordRef
 from edge.periods import PeriodKeeper, restore_landing
 from edge.pipeline import Pipeline
 from edge.recorder import Recorder
+from edge.selfreport import Figures, Parts, SelfReport
 from edge.situation import Situation
 from edge.tasks import Tasks
 from edge.update.child import still_trusted
@@ -70,7 +68,7 @@ from shared.clock import Clock, FlightClock
 from shared.envelope import TIME_NONE
 from shared.errors import Corrupt, TailTwinError, Unreachable
 from shared.log import event
-from shared.messages import Alert, Report, Snapshot, State, encode
+from shared.messages import Alert, Report, Snapshot, encode
 from shared.phases import Phase
 from shared.signals import pack_signal_set
 from shared.version import VERSION_SCHEMA
@@ -185,10 +183,8 @@ class Daemon:
         self._upkeep.client = self._update_client()
         # what was last seen and said
         self._decision = self._gate.step(0, self._situation.gate_inputs(0), Phase.UNKNOWN)
-        self._said: State | None = None
         self._turning: Transition | None = None
         """The end of a period that was decided and is not committed yet."""
-        self._state_at_ns = 0
         self._messages = self._overruns = 0
         self._tick_ms_max = 0.0
         self._status_file = StatusFile(settings.state_dir / "status.json")
@@ -199,7 +195,16 @@ class Daemon:
             is_paced=profile.pace.flight_rate != 1.0, ticks=lambda: self._hearts.beats("tick"),
             able=self._able, on_action=self._govern, beat=self._heart("governor"),
         )  # fmt: skip
-        self._backlog = BacklogMeter(profile.recording.outbox_bytes_max)
+        self._report_of_self = SelfReport(
+            Parts(
+                settings=settings, clock=clock, outbox=self._outbox, book=self._book,
+                table=self._table, periods=self._periods, link=self._link, host=self._host,
+                alerts=self._alerts, models=self._models, upkeep=self._upkeep,
+                governing=self._governing, hearts=self._hearts, recorder=self._recorder,
+                sources=self._sources,
+            ),
+            self._figures,
+        )  # fmt: skip
         self._watchdog = Watchdog(self._hearts, self._notify, self._summary, self._note_late)
         self._tasks = Tasks(
             lambda name, why: self._book.audit("task", "restarted", subject=name, reasons=[why]),
@@ -235,8 +240,8 @@ class Daemon:
             # the next start moves the damaged file aside and records under a new epoch
             event("edge.died", why=str(self._fatal), level=logging.CRITICAL)
             return self._fatal.exit_code
-        self._book.keep_on(self._look_at_backlog)
-        self._status_file.write(self._status(0.0))
+        self._book.keep_on(self._report_of_self.look_at_backlog)
+        self._status_file.write(self._report_of_self.status(0.0))
         self._outbox.close()
         event("edge.stopped")
         return 0
@@ -303,7 +308,7 @@ class Daemon:
         else:
             self._book.keep_on(self._periods.save_progress)
         self._see_gate(self._ask_gate())
-        self._say_state(now_ns)
+        self._report_of_self.say_state(now_ns)
 
     def _turn_over(self, transition: Transition) -> None:
         """End a period: seal all of it, say so, sign its manifest. Tried again at the next look
@@ -470,37 +475,11 @@ class Daemon:
         shed = self._governing.shed
         return f"{said}, shed {' '.join(shed)}" if shed else said
 
-    def _say_state(self, now_ns: int) -> None:
-        """A state record on change, and once a minute of flight."""
-        core = self._describe()
-        due = now_ns - self._state_at_ns >= self._pace.state_period_s * 1e9
-        if due or self._said != core:
-            self._said, self._state_at_ns = core, now_ns
-            stats = self._outbox.stats()
-            state = msgspec.structs.replace(
-                core, outbox_records=stats.records, outbox_bytes=stats.bytes,
-                oldest_unsafe_ns=stats.oldest_unsafe_ns or None,
-            )  # fmt: skip
-            self._book.emit("state", encode(state), "state/1")
-
-    def _muted(self) -> dict[str, str]:
-        """Name of a bundle, or of the slot, to why it does not predict."""
-        models = self._models
-        return {models.slot or "slot": models.why_muted} if models.why_muted else models.muted
-
-    def _describe(self) -> State:
-        """The state but for the outbox's figures, which change with every record."""
-        return State(
-            phase=self._state.phase.value, confidence=str(self._state.confidence),
-            gate_open=self._decision.open,
-            gate_reasons=[reason.code for reason in self._decision.reasons],
-            link=self._link.status.link, slot=self._models.slot, bundles=self._models.labels,
-            muted=sorted(self._models.muted), is_on_probation=self._models.probation is not None,
-            set_id=self._models.set_id,
-            alerts=self._alerts.standing(), worker=self._host.status.state,
-            boot=self._outbox.boot, outbox_records=0, outbox_bytes=0, oldest_unsafe_ns=None,
-            esns=[engine.esn for engine in self._settings.tail.engines],
-            shed=list(self._governing.shed),
+    def _figures(self) -> Figures:
+        return Figures(
+            state=self._state, gate=self._decision, messages=self._messages,
+            overruns=self._overruns, tick_ms_max=self._tick_ms_max,
+            is_stopping=self._stop.is_set(),
         )  # fmt: skip
 
     def _new_epoch(self, why: str) -> None:
@@ -603,47 +582,12 @@ class Daemon:
             await asyncio.sleep(STATUS_S)
             beat()
             if count % BACKLOG_STATUSES == 0:
-                self._book.keep_on(self._look_at_backlog)
+                self._book.keep_on(self._report_of_self.look_at_backlog)
             now_s = asyncio.get_running_loop().time()
             rate = (self._messages - before) / (now_s - before_s)
             before, before_s = self._messages, now_s
-            file.write(self._status(rate))
+            file.write(self._report_of_self.status(rate))
             self._tick_ms_max = 0.0
-
-    def _status(self, messages_per_s: float) -> Status:
-        stats, link = self._outbox.stats(), self._link.status
-        return Status(
-            wall_ns=self._clock.wall_ns(), mono_ns=self._clock.mono_ns(), pid=os.getpid(),
-            tail=self._settings.tail.tail, epoch=self._outbox.epoch, boot=self._outbox.boot,
-            flight=self._periods.id, phase=self._state.phase.value,
-            confidence=str(self._state.confidence), t_event_ns=self._table.t_event_ns,
-            gate_open=self._decision.open,
-            gate_reasons=[reason.text for reason in self._decision.reasons], link=link.link,
-            messages=self._messages, messages_per_s=round(messages_per_s, 1),
-            samples=self._recorder.samples, refused=dict(sum((x.refused for x in self._sources), Counter())),
-            bus_open=all(x.is_open for x in self._sources), overruns=self._overruns,
-            tick_ms_max=round(self._tick_ms_max, 2), outbox_records=stats.records,
-            outbox_bytes=stats.bytes, unsafe_records=sum(stats.depth.values()),
-            oldest_unsafe_event_ns=stats.oldest_unsafe_ns or None, bytes_up=link.bytes_up,
-            alerts=self._alerts.standing(), worker=self._host.status.state, slot=self._models.slot,
-            bundles=self._models.labels, updates_pending=self._upkeep.pending,
-            set_id=self._models.set_id, muted=self._muted(),
-            probation=self._models.waits_for(),
-            profile=self._settings.profile.name, is_stopping=self._stop.is_set(),
-            governor=self._governing.status, late=self._hearts.late(),
-            backlog=self._backlog.now,
-            outbox_bytes_max=self._settings.profile.recording.outbox_bytes_max,
-            link_why=link.why, last_ack_ns=link.last_ack_ns,
-        )  # fmt: skip
-
-    def _look_at_backlog(self) -> None:
-        found = self._outbox.unsafe_by_class()
-        self._backlog.look(
-            self._clock.mono_ns() / 1e9,
-            {cls: Waiting(records=n, bytes=size, oldest_event_ns=oldest_ns)
-             for cls, (n, size, oldest_ns) in found.items()},
-            self._outbox.bytes_appended, self._link.status.bytes_up,
-        )  # fmt: skip
 
     async def _maintain(self) -> None:
         beat = self._heart("store")

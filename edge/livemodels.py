@@ -64,7 +64,7 @@ class LiveModels:
         self._changed, self._is_shed, self._spawn = changed, is_shed, spawn
         self._wall_ns, self._judged = wall_ns, judged
         self.live: BundleSet | None = None
-        self.slot, self.labels = "", list[str]()
+        self.slot, self.set_id, self.labels = "", "", list[str]()
         self.why_muted = ""
         """Why nothing of the set predicts, or empty."""
         self.muted: dict[str, str] = {}
@@ -77,8 +77,11 @@ class LiveModels:
         self._failures = 0
 
     @property
-    def set_id(self) -> str:
-        return self.live.id if self.live else ""
+    def silent(self) -> dict[str, str]:
+        """Name of every bundle of the set that does not predict, to why."""
+        if self.why_muted and self.live is not None:
+            return {b.name: self.why_muted for b in self.live.bundles}
+        return self.muted
 
     async def start(self) -> None:
         """Give the worker what the slots say is live and offline keys still vouch for; without a
@@ -117,7 +120,7 @@ class LiveModels:
         muted = {**live.muted_bundles, **(probation.state.failed if probation else {})}
         kept = [] if live.muted else [b for b in live.bundles if b.name not in muted]
         why = await self.host.load([(live.path(b), b.sha256) for b in kept])
-        self.live, self.slot, self.labels = live, live.slot, live.labels()
+        self.live, self.slot, self.set_id, self.labels = live, live.slot, live.id, live.labels()
         self.why_muted, self.muted = live.muted or why, muted
         self.probation, self._saved = probation, None
         self.optional = frozenset(

@@ -105,7 +105,7 @@ def test_each_step_is_an_audit_record_a_state_and_in_the_status(aircraft: Aircra
     states = [decode(State, payload, "state") for payload in aircraft.payloads("state")
               if b"phase" in payload]  # fmt: skip
     assert states[0].shed == [] and states[-1].shed == ["bulk_2"]
-    status = aircraft.daemon._status(0.0)
+    status = aircraft.daemon._report_of_self.status(0.0)
     assert status.governor.shed == ["bulk_2"]
     assert status.governor.measured["cpu"] == 50.0
     assert status.governor.budget["cpu"] == 15.0

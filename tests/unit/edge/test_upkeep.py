@@ -153,7 +153,7 @@ def test_a_failed_bundle_is_muted_in_flight_and_the_set_goes_back_at_the_stand(
         models._mute(models.probation.worker_died(9, "hangs"))
 
     stand.run(lambda: ("rollback", "due") in stand.said(), fails)
-    state = stand.daemon._describe()
+    state = stand.daemon._report_of_self.describe()
     assert state.muted == ["egt"] and state.is_on_probation and state.set_id == failed
     memory: UpdateMemory = stand.daemon._upkeep.client.memory  # type: ignore[union-attr]
     assert memory.back is not None and memory.back.set_id == failed
