@@ -10,6 +10,7 @@ import asyncio
 import random
 import sqlite3
 from pathlib import Path
+from typing import Any, TypeAlias
 
 import nats
 import pytest
@@ -20,6 +21,7 @@ from hil.bench import Bench
 from tests.e2e.runs import Event, Expect, Phase, failed, fly, hop
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(170)]
+Ledgers: TypeAlias = "list[dict[str, int]]"
 
 
 def test_cut_links_lose_nothing_and_a_bundle_is_refused_in_the_air_and_taken_at_the_stand(
@@ -41,38 +43,75 @@ def test_cut_links_lose_nothing_and_a_bundle_is_refused_in_the_air_and_taken_at_
     assert len(report["link"]["outages_s"]) == 2
 
 
-def test_the_edge_killed_in_the_air_loses_only_what_it_names(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def killed_twice(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """One flight for two tests: the edge dies in the climb, and again while it rolls in, to be back
+    when it is parked."""
+    return fly(
+        hop(
+            Event(phase=Phase.CLIMB, after_s=20, action="kill_edge"),
+            Event(phase=Phase.TAXI_IN, after_s=5, action="kill_edge", for_s=45),
+            rate=10.0,
+            parked_s=80.0,
+            expect=Expect(outages=2),
+        ),
+        tmp_path_factory.mktemp("killed"),
+    )
+
+
+def test_the_edge_killed_in_the_air_loses_only_what_it_names(killed_twice: dict[str, Any]) -> None:
     """Invariants 1, 2, 5."""
-    kill = Event(phase=Phase.CLIMB, after_s=20, action="kill_edge")
-    report = fly(hop(kill, expect=Expect(outages=1)), tmp_path)
-    assert failed(report) == []
-    flight = next(f for f in report["flights"] if f["kind"] == "flight")
+    assert failed(killed_twice) == []
+    flight = next(f for f in killed_twice["flights"] if f["kind"] == "flight")
     assert flight["closure"]["state"] == "gaps"
     assert {gap["cause"] for gap in flight["closure"]["gaps"]} == {"recorder_down"}
 
 
-def test_power_cut_at_the_stand_before_the_manifest_still_closes_the_flight(tmp_path: Path) -> None:
-    """Invariants 1, 2: the edge dies while it rolls in, and is back when it is parked."""
-    kill = Event(phase=Phase.TAXI_IN, after_s=5, action="kill_edge", for_s=45)
-    report = fly(hop(kill, rate=10.0, parked_s=80.0, expect=Expect(outages=1)), tmp_path)
-    assert failed(report) == []
-    flight = next(f for f in report["flights"] if f["kind"] == "flight")
+def test_power_cut_at_the_stand_before_the_manifest_still_closes_the_flight(
+    killed_twice: dict[str, Any],
+) -> None:
+    """Invariants 1, 2."""
+    flight = next(f for f in killed_twice["flights"] if f["kind"] == "flight")
+    assert flight["closure"]["state"] != "open"
     assert flight["oooi"]["in"] is not None
 
 
-def test_ingest_killed_mid_flight_and_the_broker_restarted_empty_cost_nothing(
-    tmp_path: Path,
-) -> None:
-    """Invariants 4, 5: acks follow commits, and durability is at the two ends, not in the broker."""
+@pytest.fixture(scope="module")
+def ground_killed(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], Ledgers]:
+    """One flight for two tests: programs of the ground die in it; what it left behind is then sent
+    again. With the ledger before and after that."""
+    found: Ledgers = []
+
+    async def meddle(bench: Bench) -> None:
+        found.append(_ledger(bench))
+        await _send_again(bench)
+        found.append(_ledger(bench))
+
     report = fly(
         hop(
             Event(phase=Phase.TAXI_OUT, after_s=10, action="kill_ground", program="ingest"),
             Event(phase=Phase.CLIMB, after_s=10, action="kill_ground", program="nats"),
             Event(phase=Phase.DESCENT, after_s=20, action="kill_ground", program="ingest"),
         ),
-        tmp_path,
+        tmp_path_factory.mktemp("ground"),
+        after=meddle,
     )
-    assert failed(report) == []
+    return report, found
+
+
+def test_ingest_killed_mid_flight_and_the_broker_restarted_empty_cost_nothing(
+    ground_killed: tuple[dict[str, Any], Ledgers],
+) -> None:
+    """Invariants 4, 5: acks follow commits, and durability is at the two ends, not in the broker."""
+    assert failed(ground_killed[0]) == []
+
+
+def test_records_again_in_any_order_and_garbage_change_nothing(
+    ground_killed: tuple[dict[str, Any], Ledgers],
+) -> None:
+    """Invariants 5, 12: what the tail's own credentials can send, doubled, reversed and mutated."""
+    before, after = ground_killed[1]
+    assert before == after and before["records"] > 50
 
 
 def test_a_daemon_started_in_flight_records_from_there(tmp_path: Path) -> None:
@@ -83,31 +122,21 @@ def test_a_daemon_started_in_flight_records_from_there(tmp_path: Path) -> None:
     assert flight["oooi"]["out"] is None and flight["oooi"]["on"] is not None
 
 
-def test_records_again_in_any_order_and_garbage_change_nothing(tmp_path: Path) -> None:
-    """Invariants 5, 12: what the tail's own credentials can send, doubled, reversed and mutated."""
-    before: dict[str, object] = {}
-
-    async def meddle(bench: Bench) -> None:
-        before.update(_ledger(bench))
-        sealed = _sealed(bench)
-        assert len(sealed) > 50
-        rng = random.Random(4)
-        async with _as_tail(bench) as client:
-            for cls, data in [*reversed(sealed), *sealed]:
-                await client.publish(f"aero.v1.OPX.B737-28001.{cls}", data)
-                broken = bytearray(data)
-                broken[rng.randrange(len(broken))] ^= 1 << rng.randrange(8)
-                await client.publish(f"aero.v1.OPX.B737-28001.{cls}", bytes(broken))
-            for size in (0, 1, 7, 300, 100_000):
-                await client.publish("aero.v1.OPX.B737-28001.block", rng.randbytes(size))
-                await client.publish("aero.v1.OPX.B737-28001.hello", rng.randbytes(size))
-            await client.flush()
-        await asyncio.sleep(2.0)
-        after = _ledger(bench)
-        assert after == before
-
-    report = fly(hop(), tmp_path, after=meddle)
-    assert failed(report) == []
+async def _send_again(bench: Bench) -> None:
+    sealed = _sealed(bench)
+    assert len(sealed) > 50
+    rng = random.Random(4)
+    async with _as_tail(bench) as client:
+        for cls, data in [*reversed(sealed), *sealed]:
+            await client.publish(f"aero.v1.OPX.B737-28001.{cls}", data)
+            broken = bytearray(data)
+            broken[rng.randrange(len(broken))] ^= 1 << rng.randrange(8)
+            await client.publish(f"aero.v1.OPX.B737-28001.{cls}", bytes(broken))
+        for size in (0, 1, 7, 300, 100_000):
+            await client.publish("aero.v1.OPX.B737-28001.block", rng.randbytes(size))
+            await client.publish("aero.v1.OPX.B737-28001.hello", rng.randbytes(size))
+        await client.flush()
+    await asyncio.sleep(2.0)
 
 
 def _sealed(bench: Bench) -> list[tuple[str, bytes]]:
@@ -117,7 +146,7 @@ def _sealed(bench: Bench) -> list[tuple[str, bytes]]:
         return [(held.cls, data) for held, data in copy.records()]
 
 
-def _ledger(bench: Bench) -> dict[str, object]:
+def _ledger(bench: Bench) -> dict[str, int]:
     with sqlite3.connect(f"file:{bench.rig.ground_state / 'ledger.db'}?mode=ro", uri=True) as db:
         return {
             table: db.execute(f"SELECT count(*) FROM {table}").fetchone()[0]  # noqa: S608
