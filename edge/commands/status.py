@@ -51,10 +51,11 @@ def _once(state: Path, *, as_json: bool, clear: bool) -> int:
               file=sys.stderr)  # fmt: skip
         return NOT_RUNNING
     age_s = age_of(status, time.time_ns(), time.monotonic_ns())
+    needed = _needed(state)
     if as_json:
-        print(to_json(status, age_s))
+        print(to_json(status, age_s, needed))
     else:
-        table = "\n".join(map(printable, lines(status, age_s)))
+        table = "\n".join(map(printable, (*lines(status, age_s), *_needs(needed))))
         print("\033[2J\033[H" * clear + table, flush=True)
     return 0 if age_s <= STALE_S else NOT_RUNNING
 
@@ -68,11 +69,28 @@ def age_of(status: Status, wall_ns: int, mono_ns: int) -> float:
     return max(by_mono_s, by_wall_s)
 
 
-def to_json(status: Status, age_s: float) -> str:
-    """The status, its age, and whether the daemon runs."""
+def _needed(state: Path) -> tuple[str, ...]:
+    """What stands against updates although the gate were open; nothing where none were ever set
+    up."""
+    from edge.update.needed import what_is_needed
+    from edge.updating import trust_folder
+
+    trust = trust_folder(state)
+    return what_is_needed(trust, time.time_ns()) if trust.is_dir() else ()
+
+
+def _needs(needed: tuple[str, ...]) -> Iterator[str]:
+    if needed:
+        yield from ("", "BEFORE THE NEXT UPDATE", *(f"- {text}" for text in needed))
+
+
+def to_json(status: Status, age_s: float, needed: tuple[str, ...] = ()) -> str:
+    """The status, its age, whether the daemon runs, and what the next update needs."""
     import msgspec
 
-    whole = msgspec.to_builtins(status) | {"age_s": round(age_s, 3), "is_running": age_s <= STALE_S}
+    whole = msgspec.to_builtins(status) | {
+        "age_s": round(age_s, 3), "is_running": age_s <= STALE_S, "updates_need": list(needed),
+    }  # fmt: skip
     return msgspec.json.format(msgspec.json.encode(whole), indent=2).decode()
 
 
