@@ -79,7 +79,7 @@ WINNING: dict[str, tuple[tuple[str, ...], ...]] = {
     ),
     "D": DIRECTS,
     "F": (("director-timestamp",), DIRECTOR_ROOTS),
-    "W": (IMAGE_ROOTS, ("image-targets", *IMAGE_ONLINE)),
+    "W": (IMAGE_ROOTS, ("image-targets", *IMAGE_ONLINE), (MAKER, *IMAGE_ONLINE)),
 }
 """Minimal sets: all of one win, and with any key less the goal is out of reach."""
 

@@ -89,5 +89,5 @@ def test_a_maker_with_all_online_keys_cannot_sign_in_the_name_of_the_calibration
 def _delegations(role: str, pattern: str) -> Delegations:
     key = ROGUE.public_key
     return Delegations(
-        {key.keyid: key}, {role: DelegatedRole(role, [key.keyid], 1, False, [pattern])}
+        {key.keyid: key}, {role: DelegatedRole(role, [key.keyid], 1, True, [pattern])}
     )

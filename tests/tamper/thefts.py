@@ -86,10 +86,12 @@ def freezes(scene: Scene, stolen: Stolen) -> bool:
 
 
 def withdraws(scene: Scene, stolen: Stolen) -> bool:
-    """What runs is called withdrawn."""
+    """Something that runs is called withdrawn."""
     forger = scene.thief("image", *stolen)
     forger.take_over()
-    forger.edit("targets", lambda signed: signed.targets.clear())
+    for role in ("targets", MAKER):
+        if forger.can(role):
+            forger.edit(role, lambda signed: signed.targets.clear())
     forger.seal()
     scene.look()
     return bool(scene.against_live())
