@@ -139,19 +139,22 @@ def test_a_signed_draft_is_judged_by_what_its_role_may(
     wanted = Delegation(name="maker", keys=(key,), paths=("vib/*",), until=NOW + timedelta(days=9))
     desk.image.delegate(desk.keys, wanted)
     desk.publish(1, "vib", "maker")
-    for path in ("egt/egt-1.tar.zst", "cal/N1/vib/vib-1.tar.zst"):
+    for path, parent in (("egt/vib-1.tar.zst", ""), ("cal/N1/egt/vib-1.tar.zst", "a" * 64)):
         signed = desk.image.chain().targets("maker")
         signed.version += 1
         (target,) = signed.targets.values()
         target.path = path
+        target.unrecognized_fields["custom"] |= {"name": "egt"} | (
+            {"parent": parent} if parent else {}
+        )
         signed.targets = {path: target}
         write_draft(Draft(Path("image-2.maker.json"), "image", "maker", Metadata(signed)))
-        Metadata.from_file("image-2.maker.json")
         assert main(["sign", "--draft", "image-2.maker.json", "--root",
                      str(desk.metadata("image", "2.targets.json")), "--key", "maker",
                      "--keys", "keys"]) == 0  # fmt: skip
         assert publish("image-2.maker.json") == 65
-        assert path in capsys.readouterr().err
+        error = capsys.readouterr().err
+        assert path in error and "it is not maker's to sign" in error
 
 
 def test_a_signature_is_added_once_and_by_a_key_of_the_role(
