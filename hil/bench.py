@@ -254,6 +254,7 @@ class Bench:
             unsafe_records=status.get("unsafe_records", 0),
             oldest_unsafe_s=None if not oldest else max(0.0, (self._now_ns() - oldest) / 1e9),
             alerts=tuple(status.get("alerts", ())), bundles=tuple(status.get("bundles", ())),
+            muted=tuple(status.get("muted", ())),
             worker=status.get("worker", ""), cpu_percent=self._cpu_percent,
             rss_mb=self.rig.edge.rss_bytes / 1e6,
         )  # fmt: skip

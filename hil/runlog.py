@@ -29,6 +29,8 @@ class Sample:
     """Age of the oldest record that is not safe on the ground, flight seconds."""
     alerts: tuple[str, ...]
     bundles: tuple[str, ...]
+    muted: tuple[str, ...]
+    """Names of bundles that do not predict."""
     worker: str
     cpu_percent: float
     rss_mb: float

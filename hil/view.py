@@ -92,9 +92,7 @@ class View:
         table.add_row("outbox", f"{sample.outbox_records:,} records, {sample.unsafe_records:,} "
                       "not yet safe",
                       "edge memory", f"{sample.rss_mb:.0f} MB, all processes")  # fmt: skip
-        table.add_row(
-            "oldest not safe", _age(sample), "models", ", ".join(sample.bundles) or "none"
-        )
+        table.add_row("models", _models(sample), "not safe", _age(sample))
         table.add_row("alerts", alerts, "worker", sample.worker)
         done = ProgressBar(total=self.flight_s, completed=min(sample.flight_s, self.flight_s))
         notes = Text("\n".join(self._notes), "cyan")
@@ -111,6 +109,14 @@ def _line(sample: Sample) -> str:
         f"{_age(sample)}  alerts {', '.join(sample.alerts) or 'none'}  "
         f"CPU {sample.cpu_percent:4.1f} %  {sample.rss_mb:.0f} MB"
     )
+
+
+def _models(sample: Sample) -> Text:
+    """Name and version of each live bundle; those that are muted first."""
+    named = [label.rsplit("-", 2) for label in sample.bundles]
+    silent = [Text(f"{name} muted", "bold magenta") for name, *_ in named if name in sample.muted]
+    others = [Text(" ".join(rest[:2])) for rest in named if rest[0] not in sample.muted]
+    return Text(", ").join([*silent, *others]) if named else Text("none")
 
 
 def _age(sample: Sample) -> str:
