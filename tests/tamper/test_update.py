@@ -4,6 +4,7 @@ client around a session, first roots, the time floor, and metadata that is none.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 from collections.abc import Callable
 from datetime import datetime
@@ -26,8 +27,9 @@ from signing.keyring import Keyring
 from signing.keys import KeyFolder
 from signing.repositories import Repositories
 from signing.rolekeys import KeyChange
+from signing.verify import RELEASE_MAX
 from tests.tamper.attack import IMAGE, direct, forget_metadata, on_day2, see_day2, slip_in
-from tests.tamper.fleet import MAKER, TAIL, Fleet, attested, in_days, model
+from tests.tamper.fleet import MAKER, TAIL, Fleet, attested, calibrated, in_days, model
 from tests.tamper.scene import REPOSITORIES, Scene
 from tests.unit.edge.update.stand import OPEN, serving, settle
 
@@ -129,6 +131,26 @@ def test_a_release_that_ran_is_not_gone_behind_after_a_swap_back(
     assert scene.slots.releases() == {"egt_rom": 2, "bearing": 1}
     answer = scene.look(releases=scene.slots.releases(), held={})
     assert isinstance(answer, FetchFailure) and answer.code == "release_back"
+
+
+def test_a_stolen_calibration_key_cannot_outrun_the_offline_ones(
+    scene: Scene, drive: Drive
+) -> None:
+    """A calibration with the highest release there is runs, within its bounds; the next release that
+    offline keys sign is taken all the same."""
+    parent = scene.fleet.bundles["egt 1"]
+    data = calibrated(parent, 1.01, RELEASE_MAX)
+    slip_in(scene, data, "calibration", role=f"calibration-{TAIL}", folder=f"cal/{TAIL}/egt_rom",
+            parent=hashlib.sha256(parent).hexdigest())  # fmt: skip
+    assert drive()[-1].decision == "activated"
+    assert live_releases(scene) == {"egt_rom": RELEASE_MAX}
+    scene.slots.prove()
+    repositories = Repositories(scene.repo, in_days(0))
+    repositories.director.assign(
+        scene.fleet.keys, TAIL, scene.fleet.paths("egt 2", "bearing 1"), repositories.image
+    )
+    assert drive()[-1].decision == "activated"
+    assert live_releases(scene) == {"egt_rom": 2, "bearing": 1}
 
 
 def test_stolen_online_keys_take_a_set_back_and_bar_it(scene: Scene, drive: Drive) -> None:
