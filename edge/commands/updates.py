@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -52,11 +53,10 @@ def _run(args: argparse.Namespace) -> int:
         leave(args.state, Look(by=args.by))
         print(f"asked for by {args.by}; the edge looks once the gate is open")
         return 0
-    now = datetime.now(UTC)
     with scratch_folder(args.scratch) as scratch:
         copied = take(args.state / "outbox.db", Path(scratch))
         with StoreCopy(copied, keyring(args.state, args.recovery_key)) as copy:
-            overview = look(args.state, copy, args.last, now)
+            overview = look(args.state, copy, args.last, time.time_ns())
     if args.json:
         import msgspec
 

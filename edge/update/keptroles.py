@@ -7,7 +7,6 @@ nothing is verified here, and nothing is decided by it.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import datetime
 from pathlib import Path
 
 import msgspec
@@ -61,21 +60,4 @@ def versions(roles: Iterable[KeptRole]) -> dict[str, dict[str, int]]:
     found: dict[str, dict[str, int]] = {}
     for one in roles:
         found.setdefault(one.repository, {})[one.role] = one.version
-    return found
-
-
-def needed(roles: Iterable[KeptRole], now: datetime) -> list[str]:
-    """What has expired by `now`, and what brings it up to date; the running set runs on."""
-    found = []
-    for one in roles:
-        try:
-            at = datetime.fromisoformat(one.expires)
-            is_over = at <= now
-        except (ValueError, TypeError):
-            continue
-        if is_over:
-            found.append(
-                f"{one.repository} {one.role} expired {one.expires}: no update until a source "
-                "serves a newer one (ground link, or a media folder signed since)"
-            )
     return found

@@ -7,14 +7,14 @@ what the recorder kept is read as it was at one commit.
 from __future__ import annotations
 
 from collections import deque
-from datetime import datetime
 from pathlib import Path
 
 import msgspec
 
 from edge.outbox.copy import StoreCopy
-from edge.update.keptroles import KeptRole, kept_roles, needed
+from edge.update.keptroles import KeptRole, kept_roles
 from edge.update.memory import UpdateMemory, recall
+from edge.update.needed import what_is_needed
 from edge.update.probation import Probation, ProbationState
 from edge.update.slots import BundleSet, Slots, SlotsView
 from shared.envelope import open_envelope
@@ -61,8 +61,8 @@ class Overview(msgspec.Struct, frozen=True, kw_only=True):
     decisions: list[Told]
 
 
-def look(state_dir: Path, copy: StoreCopy, last: int, now: datetime) -> Overview:
-    """last: how many decisions, the newest ones. now: to judge expiry by."""
+def look(state_dir: Path, copy: StoreCopy, last: int, wall_ns: int) -> Overview:
+    """last: how many decisions, the newest ones. wall_ns: this computer's clock."""
     slots, fault, live = Slots(state_dir), "", None
     try:
         live = slots.live()
@@ -70,12 +70,12 @@ def look(state_dir: Path, copy: StoreCopy, last: int, now: datetime) -> Overview
         fault = str(error).partition("\n")[0]
     view = _view(slots)
     state = _probation(copy, live)
-    roles = kept_roles(state_dir / "tuf")
     return Overview(
         set_id=live.id if live else "", slot=live.slot if live else "", fault=fault,
         bundles=_bundles(live, state), last_good=view.last_good, left=list(view.left),
         probation=state, probation_waits_for=Probation(state).waits_for() if state else "",
-        waits=recall(copy.kept("offers")), roles=roles, needed=needed(roles, now),
+        waits=recall(copy.kept("offers")), roles=kept_roles(state_dir / "tuf"),
+        needed=list(what_is_needed(state_dir / "tuf", wall_ns)),
         decisions=decisions(copy, last),
     )  # fmt: skip
 
