@@ -31,7 +31,7 @@ CALIBRATABLE_MAX, TENSOR_NAME_CHARS_MAX = 64, 256
 MONITORS_MAX, PORTS_MAX, STATES_MAX, STATE_ELEMENTS_MAX = 64, 64, 16, 4096
 SELFTEST_STEPS_MAX = 256
 JSON_BYTES_MAX = 1 << 20
-"""Of `bundle.json`, which the recorder keeps decoded at about 15 times its size; ours have 23 kB."""
+"""Of `bundle.json`, which the recorder keeps decoded at about 15 times its size; ours have up to 46 kB."""
 _ANY = (-3e38, 3e38)  # an output's range is its monitor's business
 
 NonNegative = Annotated[float, Meta(ge=0)]
