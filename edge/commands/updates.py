@@ -56,7 +56,7 @@ def _run(args: argparse.Namespace) -> int:
     with scratch_folder(args.scratch) as scratch:
         copied = take(args.state / "outbox.db", Path(scratch))
         with StoreCopy(copied, keyring(args.state, args.recovery_key)) as copy:
-            overview = look(args.state, copy, args.last, time.time_ns())
+            overview = look(args.state, copy, args.last, time.time_ns(), Path(scratch))
     if args.json:
         import msgspec
 
@@ -73,7 +73,7 @@ def lines(overview: Overview) -> Iterator[str]:
         yield f"{title:{WIDTH}}{first}"
         yield from (f"{'':{WIDTH}}{text}" for text in more)
     yield ""
-    yield f"{'time':21}{'phase':10}{'gate':6}{'step':12}{'decision':13}{'from':11}{'set':18}what"
+    yield f"{'time':21}{'phase':10}{'gate':6}{'step':12}{'decision':13}{'from':23}{'set':18}what"
     for told in overview.decisions:
         yield from _decision(told)
 
@@ -121,10 +121,10 @@ def _bundle(bundle: Bundle) -> str:
 def _decision(told: Told) -> Iterator[str]:
     detail = told.detail
     who = detail.get("origin", told.kind) + _by(detail.get("by", ""))
-    what = detail.get("bundles", "") or told.subject or "what is directed"
+    what = detail.get("bundles") or told.subject or detail.get("name", "")
     yield (
         f"{_at(told.t_ns):21}{told.phase:10}{detail.get('gate', ''):6}{detail.get('step', ''):12}"
-        f"{told.decision:13}{who:11}{detail.get('set', ''):18}{what}"
+        f"{told.decision:13}{who:23}{detail.get('set', ''):18}{what}"
     )
     yield from (f"{'':21}- {reason}" for reason in told.reasons)
 

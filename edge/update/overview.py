@@ -6,13 +6,17 @@ what the recorder kept is read as it was at one commit.
 
 from __future__ import annotations
 
+import re
+import shutil
 from collections import deque
 from pathlib import Path
 
 import msgspec
 
 from edge.outbox.copy import StoreCopy
-from edge.update.keptroles import KeptRole, kept_roles
+from edge.update.disk import PosixDisk
+from edge.update.floor import FILE
+from edge.update.keptroles import METADATA_BYTES_MAX, KeptRole, kept_roles
 from edge.update.memory import UpdateMemory, recall
 from edge.update.needed import what_is_needed
 from edge.update.probation import Probation, ProbationState
@@ -21,6 +25,7 @@ from shared.envelope import open_envelope
 from shared.errors import Rejected, TailTwinError
 from shared.messages import Audit, decode
 
+_NONCE = re.compile(r" for nonce [0-9a-f]+")
 KINDS = ("update", "slot", "request")
 
 
@@ -61,8 +66,9 @@ class Overview(msgspec.Struct, frozen=True, kw_only=True):
     decisions: list[Told]
 
 
-def look(state_dir: Path, copy: StoreCopy, last: int, wall_ns: int) -> Overview:
-    """last: how many decisions, the newest ones. wall_ns: this computer's clock."""
+def look(state_dir: Path, copy: StoreCopy, last: int, wall_ns: int, scratch: Path) -> Overview:
+    """last: how many decisions, the newest ones. wall_ns: this computer's clock. scratch: a folder
+    for a copy of the trust."""
     slots, fault, live = Slots(state_dir), "", None
     try:
         live = slots.live()
@@ -75,7 +81,7 @@ def look(state_dir: Path, copy: StoreCopy, last: int, wall_ns: int) -> Overview:
         bundles=_bundles(live, state), last_good=view.last_good, left=list(view.left),
         probation=state, probation_waits_for=Probation(state).waits_for() if state else "",
         waits=recall(copy.kept("offers")), roles=kept_roles(state_dir / "tuf"),
-        needed=list(what_is_needed(state_dir / "tuf", wall_ns)),
+        needed=_needed(state_dir / "tuf", scratch, wall_ns),
         decisions=decisions(copy, last),
     )  # fmt: skip
 
@@ -102,6 +108,22 @@ def decisions(copy: StoreCopy, last: int) -> list[Told]:
                 )
             )  # fmt: skip
     return list(found)
+
+
+def _needed(trust: Path, scratch: Path, wall_ns: int) -> list[str]:
+    """Asked on a copy: whoever asks may make a nonce, and only the session may write the floor."""
+    copied = scratch / "tuf"
+    for path in [trust / FILE, trust / "image" / "root.json", *trust.glob("*/metadata/*.json")]:
+        if path.is_file():
+            to = copied / path.relative_to(trust)
+            to.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, to)
+    copied.mkdir(exist_ok=True)
+    before = PosixDisk().read(copied / FILE, METADATA_BYTES_MAX)
+    needed = list(what_is_needed(copied, wall_ns))
+    if PosixDisk().read(copied / FILE, METADATA_BYTES_MAX) != before:
+        needed = [_NONCE.sub("; the next session makes its nonce", text) for text in needed]
+    return needed
 
 
 def _view(slots: Slots) -> SlotsView:

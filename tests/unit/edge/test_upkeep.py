@@ -13,6 +13,9 @@ import pytest
 from edge import upkeep
 from edge.__main__ import main
 from edge.daemon import Daemon
+from edge.update.disk import PosixDisk
+from edge.update.floor import FILE as FLOOR
+from edge.update.floor import TimeFloor
 from edge.update.gate import GateInputs, Observation
 from edge.update.memory import UpdateMemory
 from edge.update.requests import Accept, Look, Rollback, leave
@@ -215,6 +218,23 @@ def test_the_updates_command_shows_it_all_beside_the_running_daemon(
     told: dict[str, Any] = json.loads(capsys.readouterr().out)
     assert told["set_id"] == stand.bay.answer().id and len(told["decisions"]) == 1
     assert told["decisions"][0]["decision"] == "refused" and told["probation"]["names"]
+
+
+def test_the_updates_command_writes_nothing_even_where_the_clock_is_not_believed(
+    stand: Stand, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trust = stand.state / "tuf"
+    (trust / "image").mkdir(parents=True)
+    (trust / "image" / "root.json").write_bytes(b"{}")
+    TimeFloor(trust / FLOOR, PosixDisk()).raise_to(4_000_000_000 * 10**9)
+    before = {p: p.read_bytes() for p in stand.state.rglob("*") if p.is_file()}
+    assert main(["updates", "--state", str(stand.state), "--json"]) == 0
+    needed = json.loads(capsys.readouterr().out)["needed"]
+    assert "no trusted time" in needed[0] and "the next session makes its nonce" in needed[0]
+    after = {p: p.read_bytes() for p in stand.state.rglob("*") if p.is_file()}
+    assert {p: d for p, d in after.items() if "outbox" not in p.name} == {
+        p: d for p, d in before.items() if "outbox" not in p.name
+    }
 
 
 def test_the_commands_for_people_leave_requests_and_refuse_nonsense(
