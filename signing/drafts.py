@@ -14,14 +14,16 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from securesystemslib.signer import Signer
-from tuf.api.metadata import Metadata, Root, Targets
-from tuf.api.serialization import DeserializationError
+from securesystemslib.signer import Key, Signer
+from tuf.api.metadata import Metadata, Role, Root, Targets
+from tuf.api.serialization import DeserializationError, SerializationError
 
 from shared.errors import Rejected, Unreachable
 from shared.files import read_bounded, write_durably
 from signing.chain import METADATA_BYTES_MAX
 from signing.change import Change, Plan, Step
+from signing.verify import ATTESTORS_FIELD
+from signing.verify.attested import attestors_of
 
 _NAME = re.compile(
     r"(image|director)-([1-9][0-9]{0,8})\.([A-Za-z0-9][A-Za-z0-9._-]{0,120})\.json\Z"
@@ -120,9 +122,33 @@ def read_metadata(path: Path) -> AnyMetadata:
     data = read_bounded(path, METADATA_BYTES_MAX, "this is no metadata of ours")
     try:
         metadata: AnyMetadata = Metadata.from_bytes(data)
-    except (DeserializationError, RecursionError) as error:
+        _ = metadata.signed_bytes  # of numbers that canonical JSON does not have, for one
+    except (DeserializationError, SerializationError, RecursionError) as error:
         raise Rejected(f"not TUF metadata: {error}", str(path), "fetch it again") from None
+    if isinstance(metadata.signed, Root) and ATTESTORS_FIELD in metadata.signed.unrecognized_fields:
+        attestors_of(metadata.signed)
+    lacking = _keys_lacking(metadata.signed)
+    if lacking:
+        raise Rejected(f"a role without a name, or without its keys: {lacking}", str(path),
+                       "draft it anew")  # fmt: skip
     return metadata
+
+
+def _keys_lacking(signed: object) -> str:
+    """The role whose keys are not all there, or whose name is none; empty when there is none."""
+    roles: dict[str, Role] = {}
+    keys: dict[str, Key] = {}
+    if isinstance(signed, Root):
+        roles, keys = dict(signed.roles), signed.keys
+    elif isinstance(signed, Targets) and signed.delegations is not None:
+        roles, keys = dict(signed.delegations.roles or {}), signed.delegations.keys
+    return next(
+        (
+            repr(name) for name, role in roles.items()
+            if not isinstance(name, str) or set(role.keyids) - set(keys)
+        ),
+        "",
+    )  # fmt: skip
 
 
 def write_draft(draft: Draft) -> None:

@@ -5,8 +5,11 @@ from __future__ import annotations
 import errno
 import json
 import shutil
+from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
+from random import Random
+from typing import Any
 
 import pytest
 from tuf.api.metadata import Metadata
@@ -268,3 +271,63 @@ def test_roots_that_expire_are_drafted_anew_without_a_change(desk: Desk) -> None
     assert publish(DRAFT) == 0
     assert desk.image.inspect().roles[0].version == 2
     assert main(["refresh", "--repo", "repo", "--keys", "keys", "--role", "calibration"]) == 0
+
+
+ODD: tuple[Any, ...] = (
+    None,
+    -1,
+    "",
+    "\x1b[2J",
+    [],
+    {},
+    True,
+    2**70,
+    1.5,
+    ["x"],
+    {"a": "b"},
+    "2027-13-01T00:00:00Z",
+)
+
+
+def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """Every place in a JSON document."""
+    if path:
+        yield path
+    if isinstance(value, dict | list):
+        for key in value if isinstance(value, dict) else range(len(value)):
+            yield from places(value[key], (*path, key))
+
+
+@pytest.mark.parametrize("role", ["root", "targets", "maker"])
+def test_a_draft_that_is_wrong_anywhere_is_refused_in_a_line(
+    desk: Desk, capsys: pytest.CaptureFixture[str], role: str
+) -> None:
+    """At sixty places of it something odd, of a fixed seed; every place was tried with five."""
+    key = desk.keys.create("maker").public_key
+    desk.image.delegate(
+        desk.keys,
+        Delegation(name="maker", keys=(key,), paths=("vib/*",), until=NOW + timedelta(days=9)),
+    )
+    desk.publish(1, "vib", "maker")
+    desk.publish(1)
+    with desk.image.changing() as change:
+        _ = change.root() if role == "root" else change.targets(role)
+        (draft,) = propose(desk.image.plan(change), Path("repo/drafts"))
+    whole = json.loads(draft.path.read_bytes())
+    random = Random(20270301)
+    for path in random.sample(list(places(whole)), 60):
+        wrong = json.loads(json.dumps(whole))
+        at = wrong
+        for step in path[:-1]:
+            at = at[step]
+        at[path[-1]] = random.choice(ODD)
+        draft.path.write_text(json.dumps(wrong))
+        for arguments in (
+            ["sign", "--draft", str(draft.path), "--key", "maker", "--keys", "keys", "--dry-run"],
+            ["publish", "--repo", "repo", "--keys", "keys", "--draft", str(draft.path)],
+            ["rotate", "--repo", "repo", "--role", "image-root", "--key", "image-root-3", "--new",
+             "keys/image-root-4.pub.json", "--dry-run"],
+        ):  # fmt: skip
+            assert main(arguments) in (0, 65, 69, 74, 75), path
+        assert "\x1b" not in "".join(capsys.readouterr())
+    assert desk.image.inspect()
