@@ -5,7 +5,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check edge-image bench soak prove fit deck clean
+.PHONY: help demo test check conformance edge-image bench soak prove fit deck clean
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -31,6 +31,10 @@ check: $(READY) ## ruff, mypy strict, import-linter
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 
+conformance: $(READY) ## the update client in tuf-conformance: SUITE=a checkout of theupdateframework/tuf-conformance (2 minutes)
+	@test -d "$(SUITE)/tuf_conformance" || { echo "make conformance SUITE=DIR: no checkout of theupdateframework/tuf-conformance at '$(SUITE)'"; exit 2; }
+	@tests/conformance/run.sh "$(SUITE)"
+
 bench: $(READY) ## edge and ground beside their budgets, codecs, models, full fidelity (18 minutes)
 	@$(BIN)/python -m bench.codec
 	@$(BIN)/python -m bench.models --json var/bench/models.json
@@ -40,9 +44,10 @@ bench: $(READY) ## edge and ground beside their budgets, codecs, models, full fi
 soak: $(READY) ## an hour of flights through the same processes: nothing may grow
 	@$(BIN)/python -m bench.soak --hours 1
 
-prove: $(READY) ## 10,000 power cuts, 1,000 kills, every fuzzer, detection, five healthy flights (an hour)
+prove: $(READY) ## 10,000 power cuts, 1,000 kills, a cut at every call on the slots, every fuzzer, detection, five healthy flights (an hour)
 	@$(BIN)/python -m bench.powercut
 	@$(BIN)/python -m bench.kills
+	@$(BIN)/python -m bench.slotcuts
 	@$(BIN)/python -m bench.fuzz --seconds 10
 	@$(BIN)/python -m bench.detect --flights 200 --each 20 --json var/bench/detect.json
 	@for seed in 31 32 33 34 35; do \
