@@ -14,7 +14,7 @@ from contextlib import closing, suppress
 from pathlib import Path
 
 from msgspec.structs import replace
-from tuf.api.exceptions import DownloadError
+from tuf.api.exceptions import DownloadHTTPError, DownloadLengthMismatchError
 from tuf.api.metadata import Root
 
 from edge.update.choice import SET_BUNDLES, Wanted, chosen, directed
@@ -217,8 +217,8 @@ class _Session:
         tail = self._request.aircraft.tail
         try:
             data = fetcher.download_bytes(reset_path(tail), RESET_BYTES_MAX)
-        except DownloadError:
-            return None
+        except (DownloadHTTPError, DownloadLengthMismatchError):
+            return None  # there is none, or what is there is none
         before = TrustedTime(self._floor.ns, "reset")  # roots are stepped through at any time
         image = self._updater("image", fetcher, before, Guard(IMAGE_POLICY))
         try:

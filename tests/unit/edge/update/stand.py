@@ -7,6 +7,7 @@ path, a status, or a body that drips. What is in the bundles is not looked at un
 from __future__ import annotations
 
 import asyncio
+import copy
 import shutil
 import tempfile
 import threading
@@ -233,6 +234,15 @@ class Aboard:
         self.slots.install_first(first.bundles)
         for bundle in first.bundles:
             bundle.file.unlink()
+
+    def copied(self, folder: Path) -> Aboard:
+        """The same aircraft as it is now, with a state of its own."""
+        twin = copy.copy(self)
+        twin.state = folder / "state"
+        twin.trust = twin.state / "tuf"
+        shutil.copytree(self.state, twin.state)
+        twin.slots, twin.clock = Slots(twin.state), RealMono(0, self.clock.wall_ns())
+        return twin
 
     def fetch(self, target: str = "", **changes: object) -> FetchAnswer:
         view = self.slots.view()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -79,24 +80,30 @@ def expected(wall: str, ground: bool, bus: str) -> str | None:
     return None if bus == "good" else "no_trusted_time"
 
 
+@pytest.fixture(scope="module")
+def day_5(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Aboard, dict[str, str]]]:
+    """An aircraft on day 5, and its sources; tests copy it and leave the sources as they are."""
+    folder = tmp_path_factory.mktemp("day5")
+    shop = Shop(folder)
+    aboard = Aboard(folder, shop)
+    seen_day_4(aboard, shop)
+    with serving(shop.folder) as server:
+        yield aboard, {"net": server.url, "media": shop.url}
+
+
 @pytest.mark.parametrize("source", ["net", "media"])
 @pytest.mark.parametrize("bus", BUSES)
 @pytest.mark.parametrize("ground", [True, False])
 @pytest.mark.parametrize("wall", WALLS)
 def test_a_wrong_clock_neither_opens_nor_bricks(
-    aboard: Aboard, shop: Shop, wall: str, ground: bool, bus: str, source: str
-) -> None:
-    seen_day_4(aboard, shop)
+    tmp_path: Path, day_5: tuple[Aboard, dict[str, str]], wall: str, ground: bool, bus: str,
+    source: str,
+) -> None:  # fmt: skip
+    aboard = day_5[0].copied(tmp_path)
+    aboard.sources = (day_5[1][source],)
     set_wall(aboard, WALLS[wall])
     before = floor(aboard).ns
-    said = {"ground_time_ns": ns(HERE) if ground else None, "bus_utc_ns": BUSES[bus]}
-    if source == "net":
-        with serving(shop.folder) as server:
-            aboard.sources = (server.url,)
-            answer = aboard.fetch(**said)
-        aboard.sources = (shop.url,)
-    else:
-        answer = aboard.fetch(**said)
+    answer = aboard.fetch(ground_time_ns=ns(HERE) if ground else None, bus_utc_ns=BUSES[bus])
     code = None if isinstance(answer, VerifiedSet) else answer.code
     assert code == expected(wall, ground, bus)
     assert floor(aboard).ns - before in ((0, DAY_NS) if ground else (0,))
