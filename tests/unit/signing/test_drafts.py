@@ -302,7 +302,7 @@ def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
 def test_a_draft_that_is_wrong_anywhere_is_refused_in_a_line(
     desk: Desk, capsys: pytest.CaptureFixture[str], role: str
 ) -> None:
-    """At sixty places of it something odd, of a fixed seed; every place was tried with five."""
+    """At forty places of it something odd, of a fixed seed; every place was tried with five."""
     key = desk.keys.create("maker").public_key
     desk.image.delegate(
         desk.keys,
@@ -315,7 +315,8 @@ def test_a_draft_that_is_wrong_anywhere_is_refused_in_a_line(
         (draft,) = propose(desk.image.plan(change), Path("repo/drafts"))
     whole = json.loads(draft.path.read_bytes())
     random = Random(20270301)
-    for path in random.sample(list(places(whole)), 60):
+    everywhere = list(places(whole))
+    for path in random.sample(everywhere, min(40, len(everywhere))):
         wrong = json.loads(json.dumps(whole))
         at = wrong
         for step in path[:-1]:
