@@ -17,8 +17,10 @@ import time
 from pathlib import Path
 from typing import Any
 
+from hil.ahead import command
 from hil.groundapi import GroundApi
 from hil.leg import Leg, Playing, first_leg, save, second_leg
+from hil.processes import run_once
 from hil.rig import Rig
 from hil.runlog import Cut, Kill, RunLog, Sample
 from hil.scenario import Event, Scenario
@@ -32,6 +34,7 @@ from shared.signals import SignalSet, load_signal_set
 LOOK_S = 0.25
 RESTART_S = 0.5  # wall; what a service manager would wait
 EDGE_READY_S, CLOSE_S = 20.0, 45.0
+AHEAD_S = 600.0  # to fly the second flight; half a minute on an idle machine
 
 
 class Bench:
@@ -44,7 +47,7 @@ class Bench:
         self.rig.make_folder()
         self._signals: SignalSet = load_signal_set(self.rig.signal_set)
         self._legs: list[Leg] = []
-        self._next: asyncio.Task[Leg]
+        self._next: asyncio.Task[str] | None = None
         self._playing: Playing | None = None
         self._cpu: tuple[float, float] = (0.0, 0.0)
         self._cpu_percent = 0.0
@@ -75,7 +78,8 @@ class Bench:
         await self.rig.prepare()
         save(leg)
         if self._scenario.again is not None:  # flown meanwhile, for it takes half a minute
-            flying = asyncio.to_thread(second_leg, self.rig, self._signals, leg, self._view.note)
+            flying = run_once(*command(self._scenario, self._folder), log=self.rig.log,
+                              timeout_s=AHEAD_S)  # fmt: skip
             self._next = asyncio.create_task(flying)
         await self.rig.edge.start()
         await self._edge_ready(boot_after=0)
@@ -83,7 +87,11 @@ class Bench:
 
     async def turn_around(self) -> None:
         """Between two flights: the ground explains the first, and signs what it learned of it."""
-        flown = await self._next
+        assert self._next is not None, "made before the first flight"
+        await self._next
+        flown = await asyncio.to_thread(
+            second_leg, self.rig, self._signals, self._legs[0], self._view.note
+        )
         save(flown)
         api = GroundApi(self.rig.ground_url, self._scenario.tail.tail)
         try:
@@ -155,6 +163,8 @@ class Bench:
         return latency(self.rig.edge.log, sent)
 
     async def stop(self) -> None:
+        if self._next is not None:
+            self._next.cancel()
         if self._playing is not None:
             await self._playing.child.stop(timeout_s=2.0)
         await self.rig.stop()

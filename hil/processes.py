@@ -53,6 +53,9 @@ async def run_once(*command: str, log: Path, timeout_s: float = 120.0) -> str:
     except TimeoutError:
         process.kill()
         raise Unreachable(f"no end within {timeout_s:g} s", " ".join(command[:3])) from None
+    except asyncio.CancelledError:
+        process.kill()
+        raise
     with log.open("ab") as file:
         file.write(f"$ {' '.join(command)}\n".encode() + out + err)
     if process.returncode:
