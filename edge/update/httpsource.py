@@ -60,17 +60,18 @@ class HttpSource:
 
     def read(self, path: str, offset: int = 0) -> Generator[bytes, None, None]:
         self._is_cut.clear()
-        whole = False
+        whole, response = False, None
         try:
             response = self._ask(quote(f"{self._base}/{path.lstrip('/')}", PATH_SAFE), offset)
             yield from _body(response, path, offset)
-            response.close()
             whole = not response.will_close
         except TimeoutError as error:
             raise SlowRetrievalError(f"no answer in {GAP_S:g} s: {path}") from error
         except (OSError, http.client.HTTPException, ValueError) as error:
             raise DownloadError(f"{type(error).__name__} for {path}: {error}") from error
         finally:
+            if response is not None:
+                response.close()  # it holds the socket open as well
             if not whole:
                 self.close()
 

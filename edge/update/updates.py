@@ -323,7 +323,7 @@ class UpdateClient:
             return False
         text = f"set {answer.id} takes the place of one that had not passed"
         reason = UpdateReason("overtaken", text)
-        return await to_its_end(self._way.make_way(offer, reason, answer, leave=False))
+        return await to_its_end(self._way.make_way(offer, reason, answer))
 
     async def _activate(
         self, offer: Offer, answer: VerifiedSet, slot: SlotName, reasons: tuple[UpdateReason, ...]
@@ -350,12 +350,13 @@ class UpdateClient:
         self.go_back(BackDue(set_id=answer.id, code="load", why=why, origin=offer.origin))
 
     async def _swap_back(self, offer: Offer, answer: VerifiedSet) -> bool:
-        """The director wants the live set left. False when the gate shut."""
+        """The director wants the live set left. False when the gate shut. It may direct that set
+        again: who stole its online keys must not be able to bar a good one for good."""
         if self._teller.stopped(offer, "activation", answer):
             return False
         reason = UpdateReason("director", f"the director takes set {answer.rollback_of} back")
         try:
-            return await to_its_end(self._way.make_way(offer, reason, answer, leave=True))
+            return await to_its_end(self._way.make_way(offer, reason, answer))
         except (Rejected, Corrupt) as error:  # nothing to go back to: the directed set is the way
             self._teller.tell(
                 offer, "rollback", "failed", (reason, UpdateReason("machine", str(error)))

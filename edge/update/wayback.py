@@ -75,14 +75,11 @@ class WayBack:
         except Corrupt:
             return False
 
-    async def make_way(
-        self, offer: Offer, reason: UpdateReason, answer: VerifiedSet, *, leave: bool
-    ) -> bool:
-        """Go back for the sake of a set that is to come. leave: see `Slots.rollback`. False when
-        the gate shut."""
+    async def make_way(self, offer: Offer, reason: UpdateReason, answer: VerifiedSet) -> bool:
+        """Go back for the sake of a set that is directed. False when the gate shut."""
         is_open = self._gate.asker(asyncio.get_running_loop())
         before = await asyncio.to_thread(self._slots.view)
-        if not await asyncio.to_thread(lambda: self._slots.rollback(is_open, leave=leave)):
+        if not await asyncio.to_thread(lambda: self._slots.rollback(is_open, leave=False)):
             self._teller.defer(offer, "rollback", answer)
             return False
         self.back = None
