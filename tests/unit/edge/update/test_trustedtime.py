@@ -186,7 +186,7 @@ def test_a_reset_of_another_tail_or_of_another_time_is_none(shop: Shop) -> None:
     root = Metadata.from_bytes(shop.roots()[0]).signed
     nonce = "0" * 32
     good = encode_reset(new_reset(TAIL, nonce, NOW), signers)
-    assert check_reset(good, root, TAIL, nonce).time_ns == ns(NOW)  # type: ignore[arg-type]
+    assert check_reset(good, root, TAIL, nonce).time_ns == ns(NOW)
     for data, tail, named, why in (
         (good, "B737-1", nonce, "this is B737-1"), (good, TAIL, "1" * 32, "another nonce"),
         (good.replace(b"2027-03-01", b"2026-03-01"), TAIL, nonce, "too far apart|0 of 2"),
@@ -194,7 +194,7 @@ def test_a_reset_of_another_tail_or_of_another_time_is_none(shop: Shop) -> None:
         (b" " * 99_999, TAIL, nonce, "too large"),
     ):  # fmt: skip
         with pytest.raises(Rejected, match=why):
-            check_reset(data, root, tail, named)  # type: ignore[arg-type]
+            check_reset(data, root, tail, named)
     with pytest.raises(Rejected, match="at most 31"):
         new_reset(TAIL, nonce, NOW, 40)
 
@@ -205,7 +205,7 @@ def test_people_sign_a_reset_one_after_another(shop: Shop) -> None:
     reset = new_reset(TAIL, "0" * 32, NOW)
     one = encode_reset(reset, [first])
     assert parse_reset(one) == reset
-    check_reset(encode_reset(reset, [second], one), root, TAIL, "0" * 32)  # type: ignore[arg-type]
+    check_reset(encode_reset(reset, [second], one), root, TAIL, "0" * 32)
     with pytest.raises(Rejected, match="another reset"):
         encode_reset(new_reset(TAIL, "1" * 32, NOW), [second], one)
 
