@@ -5,8 +5,11 @@ Times are of the machine's own day, because python-tuf goes by it.
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from pathlib import Path
 
 from tuf.api.exceptions import DownloadHTTPError
@@ -23,6 +26,19 @@ from signing.verify import Applicability
 
 NOW = datetime.now(UTC).replace(microsecond=0)
 FITS = Applicability(types=("B737-800",))
+
+
+_KEPT: list[tempfile.TemporaryDirectory[str]] = []
+
+
+@cache
+def _made(at: datetime) -> Path:
+    """Keys and both repositories, once a process; each desk is a copy."""
+    made = tempfile.TemporaryDirectory(prefix="tailtwin-desk-")
+    _KEPT.append(made)
+    folder = Path(made.name)
+    Repositories(folder / "repo", at).create(KeyFolder(folder / "keys"))
+    return folder
 
 
 class FolderFetcher(FetcherInterface):
@@ -42,7 +58,9 @@ class Desk:
     def __init__(self, folder: Path, at: datetime = NOW) -> None:
         self.folder, self.at = folder, at
         self.keys = KeyFolder(folder / "keys")
-        self.repositories.create(self.keys)
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in ("repo", "keys"):
+            shutil.copytree(_made(at) / name, folder / name)
 
     @property
     def repositories(self) -> Repositories:

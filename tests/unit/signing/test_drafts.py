@@ -195,7 +195,7 @@ def test_drafts_of_elsewhere_or_of_yesterday_are_refused(
     ):  # fmt: skip
         assert publish(name) in (65, 69), name
         assert says in capsys.readouterr().err, name
-    other = Desk(tmp_path / "other")
+    other = Desk(tmp_path / "other", NOW - timedelta(hours=1))
     other.keys.create("image-root-4")
     assert publish(DRAFT) == 0
     capsys.readouterr()
