@@ -75,8 +75,8 @@ def test_python_tuf_still_has_the_seams_that_the_wrapper_uses() -> None:
     source = inspect.getsource(TrustedMetadataSet)
     assert "self.reference_time = " in source
     assert "is_expired()" not in source and "is_expired(self.reference_time)" in source
-    for method in (TrustedMetadataSet.update_root, TrustedMetadataSet.update_delegated_targets):
-        assert "self._add(" in inspect.getsource(method).rpartition("raise")[2]  # checked before
+    for adding in (TrustedMetadataSet.update_root, TrustedMetadataSet.update_delegated_targets):
+        assert "self._add(" in inspect.getsource(adding).rpartition("raise")[2]  # checked before
     assert "self._trusted_set = TrustedMetadataSet(" in inspect.getsource(Updater.__init__)
     loading = inspect.getsource(Updater._load_root)
     assert loading.index("self._trusted_set.update_root(data)") < loading.index("_persist_root")
@@ -128,7 +128,7 @@ def test_a_cancelled_fetch_leaves_no_child(
 
         asyncio.create_subprocess_exec = noted  # type: ignore[assignment]
         try:
-            task = asyncio.create_task(child(trust, server.url)(target, NOTHING))  # type: ignore[arg-type]
+            task = asyncio.create_task(child(trust, server.url)(target, NOTHING))
             while not server.asked:
                 await asyncio.sleep(0.01)
             task.cancel()
