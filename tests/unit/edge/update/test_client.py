@@ -126,7 +126,7 @@ def test_a_cancelled_fetch_leaves_no_child(
             pids.append(process.pid)
             return process
 
-        asyncio.create_subprocess_exec = noted  # type: ignore[assignment]
+        asyncio.create_subprocess_exec = noted
         try:
             task = asyncio.create_task(child(trust, server.url)(target, NOTHING))
             while not server.asked:
