@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from shared.errors import Rejected
+from shared.errors import Rejected, Unreachable
 from signing.commands import Commands, DryRun, add_keys, command, done, key_ring, print_json
 
 if TYPE_CHECKING:
@@ -204,7 +204,12 @@ def _read(path: Path) -> bytes:
 def _write(path: Path, data: bytes) -> None:
     from shared.files import write_durably
 
-    write_durably(path, data)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_durably(path, data)
+    except OSError as error:
+        why = error.strerror or str(error)
+        raise Unreachable(f"cannot write: {why}", str(path), "check --out and the disk") from None
 
 
 def _sha256(data: bytes) -> str:

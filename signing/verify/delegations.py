@@ -137,6 +137,7 @@ def _roles(targets: Targets, where: str) -> dict[str, DelegatedRole]:
     _need(found.succinct_roles is None, "bins are not delegated to", where)
     roles = dict(found.roles or {})
     for name, role in roles.items():
+        _need(isinstance(name, str), "a role's name is no text", where)
         check_known(role.unrecognized_fields, "delegation", where)
         _need(role.paths is not None, f"{name} is trusted by hash, not by name", where)
         _need(role.terminating, f"the search does not end at {name}", where)
