@@ -406,7 +406,11 @@ class Daemon:
             return await admit(bundle.file, profile.compute.models)
 
         return UpdateClient(
-            slots=self._slots, fetch=fetch_child(self._settings, self._link.ground_time_ns),
+            slots=self._slots,
+            fetch=fetch_child(
+                self._settings, self._link.ground_time_ns,
+                lambda: self._situation.utc_ns(self._flight.now_ns()),
+            ),
             admit=admitted, load=self._models.load, reload=self._models.reload,
             ask=self._ask_gate, record=self._upkeep.record,
             clock=self._clock, beat=self._heart("update", profile.update.deadline_s),

@@ -30,8 +30,9 @@ PHASE_NUMBERS = ("altitude_ft", "airspeed_kt", "ground_speed_kt", "vertical_spee
                  "radio_height_ft", *(f"n{s}_{n}" for s in (1, 2) for n in ENGINES))  # fmt: skip
 PHASE_FLAGS = ("wow_left", "wow_right", "on_ground")
 UNITS = {"ft": "[ft_i]", "kt": "[kn_i]", "fpm": "[ft_i]/min", "n1": "%", "n2": "%",
-         "oil": "[psi]"}  # fmt: skip
+         "oil": "[psi]", "s": "s"}  # fmt: skip
 """UCUM of a role, by how its name ends or begins."""
+UTC_S_MAX = 4e9  # the year 2096
 LATE_NS = 1_000_000_000  # jitter of a bus that is well; assumption
 BAD_RANGE = code(Quality.BAD, Reason.RANGE)
 BAD_STALE = code(Quality.BAD, Reason.STALE)
@@ -80,6 +81,13 @@ class Situation:
     def gate_inputs(self, now_ns: int) -> GateInputs:
         """As of `now_ns` of the flight clock; discretes as 1 for true."""
         return self._for_the_gate(self._observe(now_ns))
+
+    def utc_ns(self, now_ns: int) -> int | None:
+        """What the bus says of UTC, ns since 1970; None where nobody says it, or not well."""
+        if "utc_s" not in self._roles:
+            return None
+        said_s = self._observe(now_ns)["utc_s"].value
+        return None if said_s is None or not 0 <= said_s < UTC_S_MAX else round(said_s * 1e9)
 
     def _for_phase(self, seen: dict[str, Observation]) -> PhaseInputs:
         numbers: dict[str, Any] = {role: seen[role].value for role in self._numbers}

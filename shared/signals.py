@@ -46,6 +46,7 @@ ROLES = (
     "fuel_cutoff_1", "fuel_cutoff_2", "fuel_cutoff_3", "fuel_cutoff_4",
     "oil_pressure_1", "oil_pressure_2", "oil_pressure_3", "oil_pressure_4",
     "eec_power_1", "eec_power_2", "eec_power_3", "eec_power_4",
+    "utc_s",
 )  # fmt: skip
 
 

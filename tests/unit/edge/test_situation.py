@@ -62,6 +62,31 @@ def readings(signals: SignalSet, t_s: float, *rows: tuple[int, int, int]) -> Rea
     )
 
 
+def test_utc_of_the_bus_is_read_where_a_signal_gives_it() -> None:
+    text = SET.replace(
+        b"[roles]",
+        b"""[[group.signal]]
+name = "UTC"
+unit = "min"
+[roles]
+utc_s = "UTC"
+""",
+    )
+    signals = parse_signal_set(text, "small.toml")
+    table = SignalTable(signals)
+    situation = Situation(signals, table)
+    assert situation.utc_ns(0) is None
+    raw = np.array([[0, 0, 0, 30_000_000]], np.int64)
+    batch = Readings(
+        signals.groups[0], np.arange(1), np.zeros(1, np.int64), raw, np.zeros((1, 0)),
+        np.zeros((1, 4), np.uint8),
+    )  # fmt: skip
+    table.update(batch, raw.astype(float), np.zeros((1, 4), np.uint8), now_ns=0)
+    assert situation.utc_ns(0) == 1_800_000_000 * 10**9
+    assert situation.utc_ns(10 * 10**9) is None
+    assert Situation(parse_signal_set(SET, "small.toml"), table).utc_ns(0) is None
+
+
 def filled(quality: tuple[int, int, int], row: tuple[int, int, int]) -> Situation:
     signals = parse_signal_set(SET, "small.toml")
     table = SignalTable(signals)
