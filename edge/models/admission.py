@@ -23,6 +23,7 @@ import msgspec
 from edge.models.confine import ENVIRONMENT, confine, seal
 from edge.models.resident import PeakMemory
 from edge.models.vectors import against_vectors
+from edge.niceness import give_way
 from shared.bundle import Bundle, parse_selftest, unpack
 from shared.errors import Rejected
 from shared.profile import ModelBounds
@@ -107,6 +108,7 @@ async def _ask_child(stage: str, data: bytes, bounds: ModelBounds) -> AdmissionR
         stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.DEVNULL, env=ENVIRONMENT,
     )  # fmt: skip
+    give_way(child.pid)
     try:
         async with asyncio.timeout(bounds.admission_deadline_s):
             out, _ = await child.communicate(data)

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import msgspec
 
+from edge.niceness import give_way
 from edge.update.slots import BundleSet, SlotsView
 from edge.update.verified import (
     MESSAGE_BYTES_MAX,
@@ -125,6 +126,7 @@ async def _ask(command: tuple[str, ...], request: bytes) -> tuple[int | None, by
         stderr=asyncio.subprocess.DEVNULL,
         env={"PYTHONPATH": str(_CODE_ROOT)},
     )
+    give_way(child.pid)
     try:
         output, _ = await child.communicate(request)
     finally:

@@ -52,7 +52,6 @@ def _limit(request: FetchRequest, parent_pid: int) -> None:
     file_bytes = max(request.bytes_max, METADATA_BYTES_MAX)
     confine(parent_pid, MEMORY_BYTES_MAX, CPU_S_MAX, file_bytes)
     resource.setrlimit(resource.RLIMIT_NOFILE, (FILES_MAX, FILES_MAX))
-    os.nice(10)
     signal.setitimer(signal.ITIMER_REAL, request.deadline_s + GRACE_S)
 
 
