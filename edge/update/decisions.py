@@ -24,7 +24,8 @@ Decision = Literal[
     "refused", "deferred", "fetched", "unchanged", "failed", "activated", "muted", "accepted",
     "passed", "due", "rolled_back",
 ]  # fmt: skip
-Origin = Literal["notice", "media", "technician", "director", "restart"]
+Origin = Literal["notice", "media", "technician", "director", "restart", "aircraft"]
+"""`aircraft`: nobody asked for it; what the models did, or the slots' own state, decided."""
 CHANGES: frozenset[str] = frozenset({"activated", "muted", "passed", "rolled_back"})
 """Decisions after which something else runs aboard, or stands otherwise."""
 REFUSALS: frozenset[str] = frozenset({"refused", "failed", "muted", "rolled_back"})

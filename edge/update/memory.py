@@ -19,7 +19,7 @@ class BackDue(msgspec.Struct, frozen=True, kw_only=True):
     set_id: str
     code: str
     why: str
-    origin: Origin = "director"
+    origin: Origin = "aircraft"
     by: str = ""
 
 

@@ -18,6 +18,7 @@ from edge.update.decisions import (
     named,
     seen_by,
 )
+from edge.update.gate import GateDecision
 from edge.update.offers import Offer
 from edge.update.verified import VerifiedSet
 from edge.update.watch import GateWatch
@@ -45,8 +46,10 @@ class Teller:
 
     def defer(self, offer: Offer, step: Step, answer: VerifiedSet | None = None) -> bool:
         gate = self._gate.look()
-        reasons = gate_reasons(gate) or (UpdateReason("gate", "the gate shut for a moment"),)
-        self.tell(offer, step, "deferred", reasons, of=answer, is_pending=True)
+        is_over = all(reason.code == "dwell" for reason in gate.reasons)
+        by = (self._gate.shut_by if is_over else None) or gate
+        reasons = gate_reasons(by) or (UpdateReason("gate", "the gate shut for a moment"),)
+        self.tell(offer, step, "deferred", reasons, of=answer, is_pending=True, gate=by)
         if gate.open:
             self._wake()
         return True
@@ -60,6 +63,7 @@ class Teller:
         *,
         of: VerifiedSet | None = None,
         is_pending: bool = False,
+        gate: GateDecision | None = None,
     ) -> UpdateDecision:
         bundles = () if of is None else of.bundles
         one = next(
@@ -69,7 +73,7 @@ class Teller:
             step, decision, reasons, origin=offer.origin, by=offer.by, bundle=offer.target,
             name=one.name if one else offer.target.rpartition("/")[0].rpartition("/")[2],
             release=one.release if one else 0, set_id=of.id if of else "", bundles=named(bundles),
-            is_pending=is_pending,
+            is_pending=is_pending, gate=gate,
         )  # fmt: skip
 
     def say(
@@ -86,8 +90,10 @@ class Teller:
         by: str = "",
         set_id: str = "",
         bundles: tuple[str, ...] = (),
+        gate: GateDecision | None = None,
     ) -> UpdateDecision:
-        gate = self._gate.at_swap if decision in SWAPS else self._gate.last
+        """gate: what it was decided on, where that is not the last look."""
+        gate = gate or (self._gate.at_swap if decision in SWAPS else self._gate.last)
         assert gate is not None, "every step looks at the gate first"
         told = UpdateDecision(
             bundle=bundle, phase=gate.phase.value, step=step, decision=decision, reasons=reasons,

@@ -150,14 +150,14 @@ class UpdateClient:
         """A bundle of the live set predicts no more; the set goes back at the next open gate."""
         self._gate.look()
         self._teller.say("probation", "muted", (UpdateReason("probation", why),), name=name,
-                  origin="director", set_id=set_id)  # fmt: skip
+                  origin="aircraft", set_id=set_id)  # fmt: skip
         if self._way.back is None or self._way.back.set_id != set_id:
             self.go_back(BackDue(set_id=set_id, code="probation", why=f"{name}: {why}"))
 
     def passed_probation(self, set_id: str, why: str) -> None:
         """The live set is the last known good one."""
         self._gate.look()
-        self._teller.say("probation", "passed", (UpdateReason("probation", why),), origin="director",
+        self._teller.say("probation", "passed", (UpdateReason("probation", why),), origin="aircraft",
                   set_id=set_id)  # fmt: skip
 
     def on_gate(self, decision: GateDecision) -> None:

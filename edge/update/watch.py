@@ -30,6 +30,8 @@ class GateWatch:
         self.last: GateDecision | None = None
         self.at_swap: GateDecision | None = None
         """What the last swap was answered: it stands for that swap, whatever came after."""
+        self.shut_by: GateDecision | None = None
+        """What shut it last: it stands for what it stopped, which is told when that has ended."""
 
     @property
     def is_shut(self) -> bool:
@@ -41,7 +43,8 @@ class GateWatch:
         self.last, was_shut = decision, self._shut.is_set()
         if decision.open:
             self._shut.clear()
-        else:
+        elif not was_shut:
+            self.shut_by = decision
             self._shut.set()
         return decision.open and was_shut
 

@@ -11,7 +11,7 @@ import pytest
 
 from edge.models.admission import AdmissionResult
 from edge.update.decisions import UpdateDecision
-from edge.update.gate import GateDecision
+from edge.update.gate import GateDecision, GateReason
 from edge.update.memory import BackDue, UpdateMemory, recall
 from edge.update.offers import PENDING_MAX, KeptOffer
 from edge.update.slots import BundleSet
@@ -19,9 +19,11 @@ from edge.update.updates import UpdateClient
 from edge.update.verified import FetchFailure, VerifiedBundle
 from edge.update.watch import GateWatch
 from shared.clock import ManualClock
+from shared.phases import Phase
 from tests.unit.edge.update.bay import OPEN, SHUT, Bay, fit, settle, target
 
 EGT_2, VIB_1 = target("egt", 2), target("vib", 1)
+DWELL = GateDecision(False, (GateReason("dwell", "29 s left"),), 0, 29.0, Phase.PARKED)
 
 
 @pytest.fixture
@@ -162,6 +164,40 @@ def test_a_swap_is_told_with_the_gate_that_let_it_through(bay: Bay) -> None:
 
     asyncio.run(drive())
     assert bay.decisions[-1].gate == "open"
+
+
+@pytest.mark.parametrize("after", [DWELL, OPEN])
+def test_what_shut_the_gate_is_in_the_record_though_it_was_over_when_told(
+    bay: Bay, after: GateDecision
+) -> None:
+    """A brake that is released for one look leaves a dwell behind, or nothing at all."""
+    bay.direct(egt=2, vib=1)
+
+    async def drive() -> None:
+        client = bay.client()
+
+        def shut(at: str) -> None:
+            if at == "download" and bay.fetches == 1:
+                client.on_gate(SHUT)
+                bay.gate = after
+
+        bay.on_step = shut
+        client.offer(EGT_2)
+        await settle(client, lambda: "deferred" in [d for _, d in bay.said()])
+
+    asyncio.run(drive())
+    told = next(d for d in bay.decisions if d.decision == "deferred")
+    assert told.texts() == ["phase: phase is cruise"]
+    assert (told.gate, told.phase) == ("shut", "cruise")
+
+
+def test_what_the_aircraft_decides_by_itself_is_said_to_be_its_own(bay: Bay) -> None:
+    bay.update(egt=2, vib=1)
+    client = bay.client()
+    client.passed_probation(bay.answer().id, "flight F1")
+    client.failed_probation(bay.answer().id, "egt", "out of range")
+    assert [d.decision for d in bay.decisions[-3:]] == ["passed", "muted", "due"]
+    assert {d.origin for d in bay.decisions[-3:]} == {"aircraft"}
 
 
 def test_a_loop_that_does_not_answer_in_the_swap_is_a_shut_gate(
