@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from functools import cache
 
 import signing.commands
-from shared.errors import TailTwinError
+from shared.errors import TailTwinError, Unreachable
 from signing.commands import DryRun
 
 EXAMPLES = """\
@@ -29,7 +29,13 @@ examples:
 
 Every command that signs shows what it will sign first, and stops there with --dry-run. The
 ceremonies of offline keys are in docs/runbooks/signing.md.
+
+exit codes: 0 done; 1 something expires (expire-soon); 2 no such option; 65 refused; 69 not there, full,
+or in use; 74 damaged; 75 expired; 78 settings; 130 stopped
 """
+
+
+STOPPED = 130  # as shells say of a program that was interrupted
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -43,7 +49,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"tailtwin-sign: {_printable(str(error))}", file=sys.stderr)
         return error.exit_code
     except BrokenPipeError:
-        return 0
+        return 0  # what was to be signed had been read: see signing.commands.announce
+    except OSError as error:  # a stick that was pulled, a folder that is read-only or full
+        where = _printable(str(error.filename or args.command))
+        print(f"tailtwin-sign: {where}: {error.strerror}\n"
+              "  to do: see that it is there, writable and has room", file=sys.stderr)  # fmt: skip
+        return Unreachable.exit_code
+    except (KeyboardInterrupt, EOFError):
+        print("tailtwin-sign: stopped", file=sys.stderr)
+        return STOPPED
     return code
 
 

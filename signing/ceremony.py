@@ -16,11 +16,10 @@ from tuf.api.metadata import Metadata, Root, Signed, Targets
 
 from shared.errors import Rejected
 from signing.chain import TOP, Chain
-from signing.change import Change
+from signing.change import Change, is_offline
 from signing.commands import DryRun, done, show
 from signing.drafts import (
     Draft,
-    is_offline,
     merged,
     propose,
     read_draft,
@@ -98,23 +97,43 @@ def publish_drafts(
 ) -> int:
     """Take over drafts, and sign what follows from them with the keys at hand."""
     drafts = merged(read_draft(path) for path in paths)
+    taken: list[Draft] = []
     for name in sorted({one.repository for one in drafts}):
         repository = found.named(name)
         own = [one for one in drafts if one.repository == name]
+        new = [one for one in own if not _is_published(repository, one)]
         try:
-            if repository.exists():
+            if new and repository.exists():
                 with repository.changing() as change:
-                    take_over(change, name, own)
+                    take_over(change, name, new)
                     repository.commit(change, ring)
-            else:
-                _begin(args, repository, own, ring)
+            elif new:
+                _begin(args, repository, new, ring)
         except DryRun:
             continue
+        taken += new
         _remove(found.drafts, [*paths, *(one.path for one in own)], own)
     if args.dry_run:
         return 0
-    roles = ", ".join(f"{one.repository} {one.role} {one.signed.version}" for one in drafts)
-    return done(args, f"published {roles}")
+    said = [
+        f"{verb} {', '.join(f'{d.repository} {d.role} {d.signed.version}' for d in which)}"
+        for verb, which in (
+            ("published", taken), ("already published:", [d for d in drafts if d not in taken])
+        )
+        if which
+    ]  # fmt: skip
+    return done(args, "; ".join(said))
+
+
+def _is_published(repository: Repository, draft_: Draft) -> bool:
+    """Whether the repository says this already: the command was cut short, or is run again."""
+    if not repository.exists():
+        return False
+    chain = repository.chain()
+    if draft_.role != "root" and not chain.is_there(draft_.role):
+        return False
+    there = chain.root if draft_.role == "root" else chain.metadata(draft_.role)
+    return there.signed_bytes == draft_.metadata.signed_bytes
 
 
 def beside(draft_: Draft, given: Sequence[Path], before: Path | None) -> Known:

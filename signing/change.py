@@ -82,7 +82,8 @@ class Step:
 
     def signers(self, ring: Keyring) -> list[Signer]:
         """As many of its keys as are at hand; Rejected when they are too few."""
-        return ring.signers([key.keyid for key in self.keys], self.threshold, self.role)
+        instead = ", or --propose a draft" if is_offline(self.role) else ""
+        return ring.signers(self.keys, self.threshold, self.role, instead)
 
     def sign(self, ring: Keyring) -> bytes:
         """The file; of what others have signed, theirs."""
@@ -123,6 +124,11 @@ class Plan:
     roles: tuple[Step, ...]
     snapshot: Step
     timestamp: Step
+
+
+def is_offline(role: str) -> bool:
+    """Whether a role's file is signed by people; tails are online, calibrations at their desk."""
+    return not role.startswith(("tail-", "calibration", "snapshot", "timestamp"))
 
 
 def unseen(plan: Plan) -> None:

@@ -21,7 +21,7 @@ from tuf.api.serialization import DeserializationError, SerializationError
 from shared.errors import Rejected, Unreachable
 from shared.files import read_bounded, write_durably
 from signing.chain import METADATA_BYTES_MAX
-from signing.change import Change, Plan, Step
+from signing.change import Change, Plan, Step, is_offline
 from signing.verify import ATTESTORS_FIELD
 from signing.verify.attested import attestors_of
 
@@ -46,11 +46,6 @@ class Draft(msgspec.Struct, frozen=True):
         return signed
 
 
-def is_offline(role: str) -> bool:
-    """Whether a role's file is signed by people; tails are online, calibrations at their desk."""
-    return not role.startswith(("tail-", "calibration", "snapshot", "timestamp"))
-
-
 def propose(plan: Plan, folder: Path) -> tuple[Draft, ...]:
     """Write what a plan's offline roles are to become, unsigned; nothing else is written."""
     steps = [*((plan.root,) if plan.root else ()), *(s for s in plan.roles if is_offline(s.role))]
@@ -63,6 +58,7 @@ def propose(plan: Plan, folder: Path) -> tuple[Draft, ...]:
                 "publish it first, or remove it and begin again",
             )  # fmt: skip
         metadata: AnyMetadata = Metadata(step.signed)
+        _check_signed(metadata.signed, path)  # one that nobody can read bars every later ceremony
         drafts.append(Draft(path, plan.repository, step.role, metadata))
     for draft in drafts:
         write_draft(draft)
@@ -125,13 +121,18 @@ def read_metadata(path: Path) -> AnyMetadata:
         _ = metadata.signed_bytes  # of numbers that canonical JSON does not have, for one
     except (DeserializationError, SerializationError, RecursionError) as error:
         raise Rejected(f"not TUF metadata: {error}", str(path), "fetch it again") from None
-    if isinstance(metadata.signed, Root) and ATTESTORS_FIELD in metadata.signed.unrecognized_fields:
-        attestors_of(metadata.signed)
-    lacking = _keys_lacking(metadata.signed)
+    _check_signed(metadata.signed, path)
+    return metadata
+
+
+def _check_signed(signed: object, path: Path) -> None:
+    """Rejected when a role lacks its keys, or attestors are not whom they may be."""
+    if isinstance(signed, Root) and ATTESTORS_FIELD in signed.unrecognized_fields:
+        attestors_of(signed)
+    lacking = _keys_lacking(signed)
     if lacking:
         raise Rejected(f"a role without a name, or without its keys: {lacking}", str(path),
                        "draft it anew")  # fmt: skip
-    return metadata
 
 
 def _keys_lacking(signed: object) -> str:
@@ -210,7 +211,7 @@ def add_signature(draft: Draft, step: Step, signer: Signer) -> None:
     write_draft(draft)
 
 
-def counted(draft: Draft, before: Root | None) -> str:
+def counted(draft: Draft, step: Step, before: Root | None) -> str:
     """How many of the keys that are asked for have signed, in words."""
     signed = draft.signed
     said = []
@@ -220,7 +221,8 @@ def counted(draft: Draft, before: Root | None) -> str:
                 "root", draft.metadata.signed_bytes, draft.metadata.signatures
             )
             said.append(f"{len(result.signed)} of {result.threshold} of {whose}")
-    return ", ".join(said) or f"{len(draft.metadata.signatures)} signed"
+    signed_by = [key for key in step.keys if key.keyid in draft.metadata.signatures]
+    return ", ".join(said) or f"{len(signed_by)} of {step.threshold}"
 
 
 def _version_now(change: Change, role: str) -> int:

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 import msgspec
 
 from signing.chain import TOP, children
-from signing.drafts import is_offline
+from signing.change import is_offline
 from signing.repository import Repository
 from signing.verify import until
 from signing.verify.delegations import CALIBRATION

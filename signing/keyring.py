@@ -51,15 +51,18 @@ class Keyring:
             self._signers[keyid] = signer
         return self._signers[keyid]
 
-    def signers(self, keyids: Sequence[str], threshold: int, role: str) -> list[Signer]:
-        """As many of these keys as are at hand, `threshold` or more; Rejected otherwise."""
+    def signers(
+        self, keys: Sequence[Key], threshold: int, role: str, instead: str = ""
+    ) -> list[Signer]:
+        """As many of these keys as are at hand, `threshold` or more; Rejected otherwise.
+        instead: what else somebody without them can do."""
         found: list[Signer] = []
         failed: TailTwinError | None = None
-        for keyid in keyids:
-            if not self.has(keyid):
+        for key in keys:
+            if not self.has(key.keyid):
                 continue
             try:
-                found.append(self.signer(keyid))
+                found.append(self.signer(key.keyid))
             except TailTwinError as error:  # its public half is here; perhaps others are enough
                 failed = failed or error
         if len(found) >= threshold:
@@ -67,9 +70,10 @@ class Keyring:
         if failed is not None:
             raise failed
         where = ", ".join(str(folder.folder) for folder in self.folders) or "no key folder"
+        asked = [f"{name_of(key)} ({key.keyid[:12]})" for key in keys[:4]]
         raise Rejected(
             f"{len(found)} of {threshold} keys of {role} are at hand", where,
-            f"bring {' or '.join(k[:12] for k in keyids[:4])}, or write a draft for those who have",
+            f"bring {' or '.join(asked)}{instead}",
         )  # fmt: skip
 
 

@@ -20,6 +20,7 @@ from tuf.api.metadata import Metadata, MetaFile, Snapshot, TargetFile, Timestamp
 from shared.errors import Expired, Rejected, Unreachable
 from shared.files import need_room, read_bounded, sync_folder, write_durably
 from signing.chain import TOP, Chain
+from signing.change import role_keys
 from signing.director import DirectorRepository
 from signing.keyring import Keyring
 from signing.repositories import Repositories
@@ -88,7 +89,8 @@ def _own(chain: Chain, ring: Keyring, until: datetime) -> tuple[bytes, bytes]:
 def _signed(chain: Chain, ring: Keyring, signed: Snapshot | Timestamp) -> bytes:
     metadata: Metadata[Any] = Metadata(signed)
     role = chain.root.signed.roles[signed.type]
-    for signer in ring.signers(role.keyids, role.threshold, signed.type):
+    keys = role_keys(chain.root.signed, signed.type)
+    for signer in ring.signers(keys, role.threshold, signed.type):
         metadata.sign(signer, append=True)
     return metadata.to_bytes()
 

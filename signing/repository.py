@@ -200,7 +200,10 @@ class Repository:
                 step.signers(ring)
         if plan.root is not None and plan.root.given is None:
             old = plan.change.chain.root.signed
-            ring.signers(old.roles["root"].keyids, old.roles["root"].threshold, "the present root")
+            ring.signers(
+                role_keys(old, "root"), old.roles["root"].threshold, "the present root",
+                ", or --propose a draft",
+            )  # fmt: skip
             plan.root.signers(ring)
 
     def _check_drafts(self, plan: Plan) -> None:
@@ -219,8 +222,8 @@ class Repository:
         metadata = plan.root.given
         if metadata is None:
             metadata = Metadata(new)
-            keyids = dict.fromkeys([*new.roles["root"].keyids, *old.roles["root"].keyids])
-            for signer in ring.signers(list(keyids), 0, "root"):
+            both = [*role_keys(new, "root"), *role_keys(old, "root")]
+            for signer in ring.signers(list({k.keyid: k for k in both}.values()), 0, "root"):
                 metadata.sign(signer, append=True)
         self._check_root(plan, metadata)
         return self._bounded(metadata.to_bytes(), "root", ROOT_BYTES_MAX)

@@ -129,10 +129,21 @@ def show(args: argparse.Namespace, found: tuple[RoleSummary, ...]) -> None:
     from signing.summary import text
 
     if args.json:
-        print_json({"dry_run": bool(args.dry_run), "signs": found})
+        announce(args, {"dry_run": bool(args.dry_run), "signs": found})
     else:
-        print(text(found))
-    sys.stdout.flush()
+        announce(args, text(found))
+
+
+def announce(args: argparse.Namespace, what: object) -> None:
+    """What is about to be signed, on its way to whoever reads it; DryRun where that was all,
+    Rejected where nobody reads."""
+    try:
+        print(what) if isinstance(what, str) else print_json(what)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nothing waits for the exit
+        raise Rejected("nobody reads what is to be signed; nothing was", "stdout",
+                       "run it without a pipe that ends early") from None  # fmt: skip
     if args.dry_run:
         raise DryRun
 

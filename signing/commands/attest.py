@@ -7,11 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from shared.errors import Rejected, Unreachable
-from signing.commands import Commands, DryRun, add_keys, command, done, key_ring, print_json
+from signing.commands import Commands, add_keys, announce, command, done, key_ring, print_json
 
 if TYPE_CHECKING:
-    from securesystemslib.signer import Signer
-
     from shared.bundle import BundleFiles
     from signing.keyring import Keyring
     from signing.verify.statement import Claims
@@ -101,13 +99,11 @@ def _attest(
 
     files = unpack(data, ModelBounds(), str(file))
     claims = _claims(args, files, parent)
-    signers = [_signer(ring, name) for name in args.key]
-    _announce(args, files, claims)
+    keyids = [_keyid(ring, name) for name in args.key]
     if args.statement:
         _write(args.statement, statement_of(files, claims))
-    if args.dry_run:
-        raise DryRun
-    name, attested = attest(data, claims, signers)
+    _announce(args, files, claims)
+    name, attested = attest(data, claims, [ring.signer(keyid) for keyid in keyids])
     return (args.out or file.parent) / name, attested
 
 
@@ -129,15 +125,12 @@ def _claims(args: argparse.Namespace, files: BundleFiles, parent: Path | None) -
 
 
 def _announce(args: argparse.Namespace, files: BundleFiles, claims: Claims) -> None:
-    import sys
-
     from signing.card import as_json, card
 
     if args.json:
-        print_json({"dry_run": args.dry_run, "attests": as_json(files, claims=claims)})
+        announce(args, {"dry_run": args.dry_run, "attests": as_json(files, claims=claims)})
     else:
-        print(card(files, claims=claims))
-    sys.stdout.flush()  # it is read before the keys are used
+        announce(args, card(files, claims=claims))
 
 
 def _show(args: argparse.Namespace) -> int:
@@ -177,11 +170,11 @@ def _of_request(folder: Path) -> Path:
     return folder / load_request(folder)[0].bundle
 
 
-def _signer(ring: Keyring, name: str) -> Signer:
+def _keyid(ring: Keyring, name: str) -> str:
     key = ring.public(name)
     if key is None:
         raise Rejected(f"no key {name!r}", "--key", "see --keys, and tailtwin-sign new-key")
-    return ring.signer(key.keyid)
+    return key.keyid
 
 
 def _pairs(given: list[str], option: str) -> dict[str, str]:

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from shared.errors import Rejected
-from signing.commands import (
-    Commands,
-    DryRun,
-    add_keys,
-    command,
-    done,
-    key_folder,
-    print_json,
-)  # fmt: skip
+from signing.commands import Commands, add_keys, announce, command, done, key_folder
+
+if TYPE_CHECKING:
+    from signing.summary import RoleSummary
 
 EXAMPLES = """
 tailtwin-sign sign --draft usb/image-2.root.json --root usb/1.root.json --key image-root-1 --keys stick-1
@@ -43,6 +40,7 @@ def _run(args: argparse.Namespace) -> int:
 
     from signing.ceremony import beside
     from signing.drafts import add_signature, counted, may_sign, read_draft
+    from signing.keyring import name_of
     from signing.summary import summary, text
 
     if len(args.keys) != 1:
@@ -53,17 +51,27 @@ def _run(args: argparse.Namespace) -> int:
     shown = summary(draft.repository, step, known.before)
     signed = [k for k in step.keys if k.keyid in draft.metadata.signatures]
     if args.json:
-        print_json({"dry_run": args.dry_run, "signs": [shown], "signed": [k.keyid for k in signed]})
+        so_far = [key.keyid for key in signed]
+        announce(args, {"dry_run": args.dry_run, "signs": [shown], "signed": so_far})
     else:
-        print(text((shown,)))
-        if known.before is None and shown.version > 1:
-            print("    (the version before is not at hand: everything in it is shown as new)")
-    sys.stdout.flush()
-    if args.dry_run:
-        raise DryRun
+        announce(args, "\n".join([text((shown,)), *_beside(shown, list(map(name_of, signed)))]))
     asked = sys.stdin is not None and sys.stdin.isatty() and not args.yes
     if asked and input(f"sign it with {args.key}? [y/N] ").strip().lower() != "y":
         raise Rejected("not signed", str(args.draft), "answer y to sign")
     add_signature(draft, step, key_folder(args, args.keys[0]).load(args.key))
     before = known.before if isinstance(known.before, Root) else None
-    return done(args, f"signed by {args.key}: {counted(draft, before)}")
+    return done(args, f"signed by {args.key}: {counted(draft, step, before)}")
+
+
+def _beside(shown: RoleSummary, signed: list[str]) -> Iterator[str]:
+    """What a person should know of a draft besides what it changes."""
+    from signing.summary import printable
+
+    if signed:
+        yield f"    signed so far by {', '.join(map(printable, signed))}"
+    if shown.version_before + 1 < shown.version:
+        have = f"version {shown.version_before}" if shown.version_before else "none"
+        yield (
+            f"    (version {shown.version - 1}, which it replaces, is not at hand, but {have}: "
+            "what is shown as changed may be older; fetch the repository again)"
+        )

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from shared.errors import Rejected
-from signing.commands import Commands, DryRun, add_keys, command, done, key_ring, print_json
+from signing.commands import Commands, add_keys, announce, command, done, key_ring
 
 EXAMPLES = """
 tailtwin-sign time-reset --root 1.root.json --keys stick-1 --tail N1 --nonce 00112233 --out N1.json
@@ -39,7 +39,13 @@ def _run(args: argparse.Namespace) -> int:
 
     from shared.files import read_bounded, write_durably
     from signing.drafts import read_metadata
-    from signing.verify.resets import RESET_BYTES_MAX, encode_reset, new_reset, parse_reset
+    from signing.verify.resets import (
+        RESET_BYTES_MAX,
+        encode_reset,
+        new_reset,
+        parse_reset,
+        signed_by,
+    )
 
     root = read_metadata(args.root).signed
     if not isinstance(root, Root):
@@ -54,19 +60,20 @@ def _run(args: argparse.Namespace) -> int:
         raise Rejected("whose clock?", "--tail", "--tail and --nonce, or --add FILE")
     shown = {"tail": reset.tail, "nonce": reset.nonce, "time": reset.time, "expires": reset.expires}
     if args.json:
-        print_json({"dry_run": args.dry_run, "signs": shown})
+        announce(args, {"dry_run": args.dry_run, "signs": shown})
     else:
-        print("signs a time reset:\n" + "\n".join(f"    {k}: {v}" for k, v in shown.items()))
-    if args.dry_run:
-        raise DryRun
-    signers = key_ring(args).signers(root.roles["root"].keyids, 1, "the image root")
+        lines = [f"    {name}: {value}" for name, value in shown.items()]
+        announce(args, "\n".join(["signs a time reset:", *lines]))
+    keys = [root.get_key(keyid) for keyid in root.roles["root"].keyids]
+    signers = key_ring(args).signers(keys, 1, "the image root")
     data = encode_reset(reset, signers, before)
     try:
         write_durably(args.out, data)
     except OSError as error:
         raise Rejected(f"cannot write: {error.strerror}", str(args.out), "check the path") from None
-    return done(args, f"signed with {len(signers)} keys; the root asks for "
-                      f"{root.roles['root'].threshold}: {args.out}")  # fmt: skip
+    role = root.roles["root"]
+    signed = len(signed_by(data) & set(role.keyids))
+    return done(args, f"signed by {signed} of {role.threshold}: {args.out}")
 
 
 def _time(text: str | None) -> datetime:

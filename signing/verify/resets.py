@@ -99,6 +99,11 @@ def parse_reset(data: bytes) -> TimeReset:
     return _parse(data).signed
 
 
+def signed_by(data: bytes) -> frozenset[str]:
+    """The ids of the keys that signatures are there of, for people; none is verified."""
+    return frozenset(one.keyid for one in _parse(data).signatures)
+
+
 def check_reset(data: bytes, root: Root, tail: str, nonce: str) -> TimeReset:
     """The reset, if it is this aircraft's and enough root keys signed it; Rejected otherwise."""
     file = _parse(data)

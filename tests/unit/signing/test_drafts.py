@@ -198,12 +198,70 @@ def test_drafts_of_elsewhere_or_of_yesterday_are_refused(
     other = Desk(tmp_path / "other", NOW - timedelta(hours=1))
     other.keys.create("image-root-4")
     assert publish(DRAFT) == 0
+    yesterday = json.loads(Path("image-2.root.json").read_bytes())
+    yesterday["signed"]["expires"] = "2030-01-01T00:00:00Z"
+    Path("old").mkdir()
+    Path("old/image-2.root.json").write_text(json.dumps(yesterday))
     capsys.readouterr()
-    assert publish("image-2.root.json") == 65
+    assert publish("old/image-2.root.json") == 65
     assert "it is version 2 of root; the repository has 2" in capsys.readouterr().err
     assert main(["publish", "--repo", "other/repo", "--keys", "other/keys",
                  "--draft", "image-2.root.json"]) == 65  # fmt: skip
     assert "root 2 is signed by 0 of 2 of the keys before it" in capsys.readouterr().err
+
+
+def test_publishing_again_is_no_mistake_and_goes_on_where_it_was_cut_short(
+    desk: Desk, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One command takes over drafts of both repositories, one after the other."""
+    other = "repo/drafts/director-2.root.json"
+    for role in ("image-root", "director-root"):
+        assert main(["refresh", "--repo", "repo", "--role", role]) == 0
+    for n in (1, 2):
+        sign(other, f"director-root-{n}")
+        sign(DRAFT, f"image-root-{n}") if n == 1 else None
+    copies = Path("stick")
+    copies.mkdir()
+    both = [str(shutil.copy(path, copies)) for path in (DRAFT, other)]
+    capsys.readouterr()
+    assert publish(*both) == 65
+    assert "root 2 is signed by 1 of 2" in capsys.readouterr().err
+    assert [r.inspect().roles[0].version for r in (desk.image, desk.director)] == [1, 2]
+    assert sign(both[0], "image-root-2") == 0
+    capsys.readouterr()
+    assert publish(*both) == 0
+    assert "published image root 2; already published: director root 2" in capsys.readouterr().out
+    timestamp = desk.image.chain().timestamp.version
+    assert publish(*both) == 0
+    assert "already published: image root 2, director root 2" in capsys.readouterr().out
+    assert desk.image.chain().timestamp.version == timestamp, "nothing was signed for it"
+
+
+def test_a_draft_that_nobody_could_read_again_is_not_written(
+    desk: Desk, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["add-key", "--repo", "repo", "--role", "image-root", "--new"]
+    assert main([*arguments, "keys/attestor-1.pub.json"]) == 65
+    assert "an attestor's key has a role of the root" in capsys.readouterr().err
+    assert not Path(DRAFT).exists()
+    assert main([*arguments, "keys/image-root-4.pub.json"]) == 0, "the next ceremony is not barred"
+
+
+def test_whoever_signs_sees_who_did_and_that_a_version_between_is_not_at_hand(
+    desk: Desk, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rotate()
+    sign(DRAFT, "image-root-1")
+    capsys.readouterr()
+    sign(DRAFT, "image-root-2")
+    assert "signed so far by image-root-1" in capsys.readouterr().out
+    shutil.copytree("repo", "stick/repo")
+    publish(DRAFT)
+    assert rotate("image-snapshot", "image-snapshot", "image-root-3") == 0
+    draft = shutil.copy("repo/drafts/image-3.root.json", "stick/repo/drafts")
+    capsys.readouterr()
+    assert sign(draft, "image-root-1") == 0
+    assert "version 2, which it replaces, is not at hand, but version 1" in capsys.readouterr().out
 
 
 def test_two_drafts_that_say_different_things_are_not_merged(

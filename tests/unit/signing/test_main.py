@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -243,3 +246,62 @@ def test_help_is_there_for_every_command(
         main([*command, "--help"])
     assert stop.value.code == 0
     assert "examples:\n  tailtwin-sign" in capsys.readouterr().out
+
+
+def test_nothing_is_signed_when_nobody_reads_what_it_is(folders: list[str]) -> None:
+    """A pipe into a pager that is left, for one."""
+    main(["init", *folders])
+    before = (Path(folders[1]) / "image/metadata/timestamp.json").read_bytes()
+    command = [sys.executable, "-m", "signing", "refresh", *folders]
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, check=False, text=True)
+    os.close(write)
+    assert done.returncode == 65 and done.stderr.startswith("tailtwin-sign: stdout: nobody reads")
+    assert "Traceback" not in done.stderr and "ignored" not in done.stderr
+    assert (Path(folders[1]) / "image/metadata/timestamp.json").read_bytes() == before
+
+
+def test_a_stick_that_is_not_there_is_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "stick").write_text("no folder")
+    assert main(["new-key", "--keys", str(tmp_path / "stick/keys"), "--name", "a"]) == 69
+    assert capsys.readouterr().err.startswith("tailtwin-sign: ")
+
+
+def test_what_is_attested_is_shown_before_a_passphrase_is_asked_for(
+    tmp_path: Path, folders: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "secret").write_text("correct horse battery")
+    keys = ["--keys", folders[3]]
+    main(["new-key", *keys, "--name", "attestor-1", "--passphrase-file", str(tmp_path / "secret")])
+    name, data = pack_declared(TYPE)
+    (tmp_path / name).write_bytes(data)
+    arguments = ["attest", *keys, "--key", "attestor-1", "--builder", "https://b.example",
+                 "--source-commit", "0" * 40, str(tmp_path / name)]  # fmt: skip
+    capsys.readouterr()
+    assert main([*arguments, "--dry-run"]) == 0
+    assert "built by" in capsys.readouterr().out
+    assert main(arguments) == 65
+    said = capsys.readouterr()
+    assert "built by" in said.out and "passphrase" in said.err
+
+
+def test_a_time_reset_says_how_many_have_signed_it(
+    tmp_path: Path, folders: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    main(["init", *folders])
+    root, reset = str(tmp_path / "repo/image/metadata/1.root.json"), str(tmp_path / "N1.json")
+    people = []
+    for n in (1, 2):
+        person = tmp_path / f"stick-{n}"
+        person.mkdir()
+        for file in (tmp_path / "keys").glob(f"image-root-{n}.*"):
+            file.rename(person / file.name)
+        people.append(["time-reset", "--root", root, "--keys", str(person), "--out", reset])
+    capsys.readouterr()
+    assert main([*people[0], "--tail", "N1", "--nonce", "0011"]) == 0
+    assert f"signed by 1 of 2: {reset}" in capsys.readouterr().out
+    assert main([*people[1], "--add", reset]) == 0
+    assert f"signed by 2 of 2: {reset}" in capsys.readouterr().out
