@@ -68,6 +68,9 @@ class Scene:
     def damaged(self, set_id: str, why: str) -> None:
         self.verdicts.append(("damaged", set_id, why))
 
+    def faulty(self, set_id: str, why: str) -> None:
+        self.verdicts.append(("faulty", set_id, why))
+
     def settle(self) -> None:
         while self.spawned:
             asyncio.run(self.spawned.pop(0))
@@ -153,6 +156,7 @@ def test_what_is_muted_stays_muted_over_a_restart(scene: Scene, lost: str) -> No
     scene.models = scene.boot()
     scene.start()
     assert "egt" in scene.models.muted and scene.host.loaded[-1] == ["vib-1"]
+    assert scene.verdicts[-1][:2] == ("faulty", scene.bay.answer().id), "it has to be left"
 
 
 def test_the_flight_goes_on_over_a_restart(scene: Scene) -> None:
@@ -184,6 +188,7 @@ def test_a_set_that_is_muted_whole_is_not_given_to_the_worker(scene: Scene) -> N
     scene.models = scene.boot()
     scene.start()
     assert scene.host.loaded[-1] == [] and not scene.models.takes(step(scene, "egt", [1.0]))
+    assert scene.verdicts == [("faulty", live.id, "it ended the worker")]
 
 
 def test_a_set_that_nobody_vouches_for_is_not_loaded_and_one_that_is_damaged_goes_back(
@@ -211,6 +216,37 @@ def test_a_mute_that_cannot_be_written_mutes_nevertheless(
     scene.models.takes(step(scene, "egt", [np.nan], NO_NUMBER))
     scene.settle()
     assert not scene.models.takes(step(scene, "egt", [1.0]))
+
+
+def test_the_worker_has_the_set_that_is_said_to_be_live_whoever_gives_it_one_meanwhile(
+    tmp_path: Path,
+) -> None:
+    scene = Scene(tmp_path)
+    scene.start()
+    scene.bay.update(egt=2, vib=1)
+    live = scene.bay.slots.live()
+    assert live is not None
+    begun, go_on = asyncio.Event(), asyncio.Event()
+    given: list[list[str]] = []
+
+    async def load(bundles: list[tuple[Path, str]]) -> str:
+        begun.set()
+        await go_on.wait()
+        given.append([path.name for path, _ in bundles])
+        return ""
+
+    async def race() -> None:
+        scene.host.load = load  # type: ignore[method-assign]  # a worker that takes its time
+        swap = asyncio.create_task(scene.models.load(live))
+        await begun.wait()
+        shed = asyncio.create_task(scene.models.fit())  # the governor, of the set before
+        await asyncio.sleep(0)
+        go_on.set()
+        await asyncio.gather(swap, shed)
+
+    asyncio.run(race())
+    assert given == [["egt-2.0.0.tar.zst", "vib-1.0.0.tar.zst"]] * 2
+    assert scene.models.labels == ["egt-2.0.0", "vib-1.0.0"]
 
 
 def status(failures: int = 0) -> HostStatus:

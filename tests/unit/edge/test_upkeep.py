@@ -190,7 +190,7 @@ def _ask_by_file_and_stick(stand: Stand, stick: Path) -> None:
     (stand.state / "requests" / "odd.json").write_bytes(b"{}")
     stand.run(lambda: ("swap", "activated") in stand.said())
     assert any(a.kind == "request" and a.decision == "refused" for a in stand.audits())
-    leave(stand.state, Rollback(by="J-17", reason="EGT reads 900"))
+    leave(stand.state, Rollback(set_id=wanted, by="J-17", reason="EGT reads 900"))
     stand.run(lambda: ("rollback", "rolled_back") in stand.said())
     back = next(a for a in stand.audits() if a.decision == "rolled_back")
     assert back.reasons == ["operator: EGT reads 900"] and back.detail["by"] == "J-17"

@@ -12,7 +12,10 @@ import pytest
 
 from edge.usage import Processes, storage_mb
 
-SPIN = "import time\nwhile time.process_time() < 0.3: pass\nprint('done', flush=True)\ninput()"
+SPIN = (
+    "import time\nheld = b'x' * (32 << 20)\nwhile time.process_time() < 0.3: pass\n"
+    "print('done', flush=True)\ninput()"
+)
 
 
 def made_up(proc: Path, pid: int, ppid: int, ticks: int, pss_kib: int | None = None) -> None:
@@ -41,7 +44,8 @@ def test_a_child_counts_while_it_runs_and_after_it_ended() -> None:
     assert running.cpu_s - before.cpu_s >= 0.28
     assert after.cpu_s >= running.cpu_s - 0.02
     assert before.memory_mb is not None and running.memory_mb is not None
-    assert running.memory_mb > before.memory_mb
+    # this process shares pages with what runs beside it, so its own share moves by a few MB
+    assert running.memory_mb > before.memory_mb + 16
 
 
 def test_it_agrees_with_psutil() -> None:

@@ -161,11 +161,47 @@ def test_the_child_says_the_same_and_one_that_dies_trusts_nothing(
     (text,) = asyncio.run(still_trusted(aboard.trust, live, POLICY))
     assert "egt/egt-1.0.0.tar.zst" in text  # what is in the stand's bundles is none
     command = (sys.executable, "-c", "raise SystemExit(3)")
-    assert asyncio.run(still_trusted(aboard.trust, live, POLICY, command)) == [
+    assert asyncio.run(still_trusted(aboard.trust, live, POLICY, command, 0.0)) == [
         "the child that checks the live set ended with 3"
     ]
     silent = (sys.executable, "-c", "pass")
-    assert "no answer" in asyncio.run(still_trusted(aboard.trust, live, POLICY, silent))[0]
+    assert "no answer" in asyncio.run(still_trusted(aboard.trust, live, POLICY, silent, 0.0))[0]
     shop.offer(2)
     aboard.taken()
     assert against(aboard) == []  # release 1 is still signed
+
+
+def test_one_bundle_that_was_withdrawn_and_muted_grounds_no_other(
+    aboard: Aboard, shop: Shop
+) -> None:
+    shop.offer(1, name="vib")
+    assert aboard.slots.activate(aboard.slots.stage(aboard.taken().bundles), lambda: True)
+    shop.assign(shop.assigned["vib"])
+    shop.at(NOW).image.withdraw(shop.keys, "egt/egt-1.0.0.tar.zst")
+    assert len(aboard.taken().withdrawn) == 1
+    aboard.slots.mute_bundle("egt", "withdrawn")
+    said = request(aboard)
+    egt, vib = said.bundles
+    (text,) = recheck(said, judge_contents=False)
+    assert "egt/egt-1.0.0.tar.zst is not among" in text
+    muted = (msgspec.structs.replace(egt, is_muted=True), vib)
+    assert recheck(msgspec.structs.replace(said, bundles=muted), judge_contents=False) == []
+    live = aboard.slots.live()
+    assert live is not None
+    (text,) = asyncio.run(still_trusted(aboard.trust, live, POLICY))
+    assert "vib/vib-1.0.0.tar.zst" in text  # what is in the stand's bundles is none
+
+
+def test_a_child_that_fails_once_is_asked_again(tmp_path: Path, aboard: Aboard) -> None:
+    live = aboard.slots.live()
+    assert live is not None
+    code = f"""
+import pathlib
+mark = pathlib.Path({str(tmp_path / "mark")!r})
+if not mark.exists():
+    mark.touch()
+    raise SystemExit(9)
+print("[]", end="")
+"""
+    command = (sys.executable, "-c", code)
+    assert asyncio.run(still_trusted(aboard.trust, live, POLICY, command, 0.0)) == []

@@ -11,8 +11,9 @@ from edge.update.mediawatch import MediaWatch
 from edge.update.requests import WAITING_MAX, Accept, Look, Request, Rollback, decode, leave, take
 from shared.errors import Rejected
 
-ACCEPT = Accept(set_id="0123456789abcdef", by="J-17")
-BACK = Rollback(by="ops", reason="EGT reads 900 at idle")
+SET = "0123456789abcdef"
+ACCEPT = Accept(set_id=SET, by="J-17")
+BACK = Rollback(set_id=SET, by="ops", reason="EGT reads 900 at idle")
 
 
 def test_requests_are_taken_once_and_in_order(tmp_path: Path) -> None:
@@ -66,7 +67,8 @@ def test_so_many_wait_and_no_more(tmp_path: Path) -> None:
 
 
 TOO_MUCH: list[Request] = [
-    Rollback(by="x" * 65, reason="y"), Rollback(by="x", reason="y" * 201), Look(by=""),
+    Rollback(set_id=SET, by="x" * 65, reason="y"), Rollback(set_id=SET, by="x", reason="y" * 201),
+    Rollback(set_id="", by="x", reason="y"), Look(by=""),
 ]  # fmt: skip
 
 
@@ -102,3 +104,9 @@ def test_media_are_news_once_each_time_they_appear(tmp_path: Path) -> None:
     (stick / "image/metadata/timestamp.json").write_bytes(b"{}")
     assert watch.appeared() == [str(stick)]
     assert not MediaWatch(["https://host/tuf"])
+
+
+def test_a_folder_that_cannot_be_looked_into_is_a_fault_and_no_crash(tmp_path: Path) -> None:
+    (tmp_path / "requests").symlink_to("requests")
+    found, (fault,) = take(tmp_path)
+    assert found == [] and fault.startswith("requests: ")

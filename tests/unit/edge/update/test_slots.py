@@ -131,6 +131,17 @@ def test_a_damaged_last_good_set_does_not_keep_a_new_one_out(
     assert releases(slots.live()) == {"egt": 3} and slots.fallback() is None
 
 
+@pytest.mark.parametrize("what", ["egt-1.tar.zst", "set.json"])
+def test_the_only_set_is_replaced_when_it_is_damaged_and_is_not_gone_back_to(
+    tmp_path: Path, slots: Slots, make: Make, what: str
+) -> None:
+    (tmp_path / "state/slots/a" / what).write_bytes(b"rot")
+    with pytest.raises(Corrupt):
+        slots.live()
+    assert slots.activate(slots.stage([make(1), make(1, "vib")]), yes)
+    assert releases(slots.live()) == {"egt": 1, "vib": 1} and slots.fallback() is None
+
+
 def test_a_set_that_was_left_is_not_staged_again_and_one_with_another_bundle_is(
     tmp_path: Path, slots: Slots, make: Make
 ) -> None:

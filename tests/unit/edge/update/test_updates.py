@@ -376,6 +376,16 @@ def test_a_damaged_live_set_gives_way_to_a_new_one(bay: Bay) -> None:
     assert bay.live()["egt"] == 3 and bay.good()["egt"] == 1
 
 
+@pytest.mark.parametrize("release", [1, 2])
+def test_the_only_set_when_damaged_gives_way_to_whatever_is_directed(
+    bay: Bay, release: int
+) -> None:
+    (bay.state / "slots/a/egt-1.0.0.tar.zst").write_bytes(b"rot")
+    bay.update(egt=release, vib=1)
+    assert bay.live() == {"egt": release, "vib": 1}
+    assert bay.said()[-1] == ("swap", "activated")
+
+
 def test_the_director_takes_a_set_back(bay: Bay) -> None:
     bay.update(egt=2, vib=1)
     bay.rollback_of = bay.answer().id
