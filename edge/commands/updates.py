@@ -36,7 +36,7 @@ def add(commands: Commands) -> None:
                         help="folder with room for a copy of the outbox, which is what is read")  # fmt: skip
     parser.add_argument("--look", action="store_true",
                         help="ask the edge to look at what is directed, at the open gate")  # fmt: skip
-    parser.add_argument("--by", default="", metavar="NAME", help="who asks; recorded")
+    parser.add_argument("--by", default="", metavar="NAME", help="who asks, with --look; recorded")
     parser.set_defaults(act=_run)
 
 
@@ -49,6 +49,8 @@ def _run(args: argparse.Namespace) -> int:
 
     if not 0 < args.last <= LAST_MAX:
         raise ConfigError(f"--last {args.last}", "updates", f"1 to {LAST_MAX}")
+    if args.look and not args.by:
+        raise ConfigError("--look without --by", "updates", "say who asks: it is recorded")
     if args.look:
         leave(args.state, Look(by=args.by))
         print(f"asked for by {args.by}; the edge looks once the gate is open")
@@ -89,7 +91,9 @@ def _rows(o: Overview) -> Iterator[tuple[str, list[str]]]:
         since = f" since {_at(o.probation.since_ns)}" if o.probation.since_ns else ""
         flights = f", {o.probation.flights} flights were not enough" * bool(o.probation.flights)
         yield "on probation", [f"waits for {o.probation_waits_for}{since}{flights}"]
-    yield "last known good", [f"set {o.last_good}" if o.last_good else "none"]
+    is_live = ", the live one" * (o.last_good == o.set_id)
+    yield "last known good", [f"set {o.last_good}{is_live}" if o.last_good else "none"]
+    yield "goes back to", [f"set {o.goes_back_to}" if o.goes_back_to else "nothing"]
     if o.left:
         yield "left for good", o.left
     yield "waits", _waits(o)

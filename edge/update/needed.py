@@ -19,7 +19,10 @@ from edge.update.trustedtime import trusted_time
 from shared.errors import Corrupt
 
 BYTES_MAX = 5_000_000  # python-tuf's own bound of one metadata file
-ONLINE = "the online keys sign again (tailtwin-sign refresh), then a link or a newer medium"
+ONLINE = (
+    "a link (tailtwin-edge updates --look) or a newer medium; where that is expired too, the "
+    "online keys sign again first (tailtwin-sign refresh)"
+)
 OFFLINE = (
     "its holders sign again, offline (docs/runbooks/signing.md), then a link or a newer medium"
 )

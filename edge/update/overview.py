@@ -57,6 +57,8 @@ class Overview(msgspec.Struct, frozen=True, kw_only=True):
     bundles: list[Bundle]
     fault: str
     last_good: str
+    goes_back_to: str
+    """Id of the set that a swap back makes live; empty when there is none that is whole."""
     left: list[str]
     probation: ProbationState | None
     probation_waits_for: str
@@ -78,7 +80,8 @@ def look(state_dir: Path, copy: StoreCopy, last: int, wall_ns: int, scratch: Pat
     state = _probation(copy, live)
     return Overview(
         set_id=live.id if live else "", slot=live.slot if live else "", fault=fault,
-        bundles=_bundles(live, state), last_good=view.last_good, left=list(view.left),
+        bundles=_bundles(live, state), last_good=view.last_good,
+        goes_back_to=_behind(slots), left=list(view.left),
         probation=state, probation_waits_for=Probation(state).waits_for() if state else "",
         waits=recall(copy.kept("offers")), roles=kept_roles(state_dir / "tuf"),
         needed=_needed(state_dir / "tuf", scratch, wall_ns),
@@ -131,6 +134,14 @@ def _view(slots: Slots) -> SlotsView:
         return slots.view()
     except TailTwinError:  # `active` itself is damaged
         return SlotsView()
+
+
+def _behind(slots: Slots) -> str:
+    try:
+        behind = slots.fallback()
+    except TailTwinError:
+        return ""
+    return behind.id if behind is not None else ""
 
 
 def _probation(copy: StoreCopy, live: BundleSet | None) -> ProbationState | None:
