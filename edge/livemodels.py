@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import suppress
 from typing import Any, Protocol
 
 import msgspec
@@ -37,6 +38,9 @@ class Judged(Protocol):
 
     def damaged(self, set_id: str, why: str) -> None:
         """The live set cannot be read."""
+
+    def faulty(self, set_id: str, why: str) -> None:
+        """At a start: the set on probation is muted, wholly or in part, and has to be left."""
 
 
 class LiveModels:
@@ -75,6 +79,8 @@ class LiveModels:
         self._saved: ProbationState | None = None
         self._saved_ns = 0
         self._failures = 0
+        self._loading = asyncio.Lock()
+        """Whoever gives the worker a set has said which one is live before the next one asks."""
 
     @property
     def silent(self) -> dict[str, str]:
@@ -91,8 +97,9 @@ class LiveModels:
         except TailTwinError as error:
             self._audit("refused", "", [str(error)])
             self.why_muted = str(error).partition("\n")[0]
-            view = await asyncio.to_thread(self._slots.view)
-            self._judged.damaged(view.live, self.why_muted)
+            with suppress(TailTwinError):  # which set it was is unreadable as well
+                view = await asyncio.to_thread(self._slots.view)
+                self._judged.damaged(view.live, self.why_muted)
             return
         if live is None:
             event("slots.empty", level=logging.WARNING)
@@ -105,6 +112,9 @@ class LiveModels:
         against = await self.load(live)
         if against:
             self._audit("muted", live.slot, against)
+        said = [live.muted] if live.muted else [f"{n}: {why}" for n, why in self.muted.items()]
+        if live.probation and said:  # the power may have failed before the way back was kept
+            self._judged.faulty(live.id, "; ".join(said))
 
     async def reload(self, live: BundleSet) -> list[str]:
         """As `load`, of a set that was live before: its signers may have taken it back since."""
@@ -116,6 +126,10 @@ class LiveModels:
 
     async def load(self, live: BundleSet) -> list[str]:
         """Make the worker use a set; what stands against it."""
+        async with self._loading:
+            return await self._load(live)
+
+    async def _load(self, live: BundleSet) -> list[str]:
         probation = await asyncio.to_thread(self._begin, live) if live.probation else None
         muted = {**live.muted_bundles, **(probation.state.failed if probation else {})}
         kept = [] if live.muted else [b for b in live.bundles if b.name not in muted]
@@ -127,12 +141,16 @@ class LiveModels:
             binding.label for binding in self.host.bindings if not binding.bundle.monitors
         )
         if self._is_shed():
-            await self.fit()
+            await self._fit()
         self._changed()
         return [why] if why else []
 
     async def fit(self) -> None:
         """Give the worker the live set again: what is not muted, nor left out by the governor."""
+        async with self._loading:
+            await self._fit()
+
+    async def _fit(self) -> None:
         live = self.live
         if live is None or self.why_muted:
             return

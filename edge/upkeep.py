@@ -9,7 +9,6 @@ outlives a restart.
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ import msgspec
 
 from edge.logbook import Logbook
 from edge.update import requests
+from edge.update.active import WHY_CHARS_MAX
 from edge.update.decisions import CHANGES, UpdateDecision
 from edge.update.gate import GateDecision
 from edge.update.mediawatch import MediaWatch
@@ -27,8 +27,6 @@ from edge.update.requests import Accept, Rollback
 from edge.update.slots import Slots
 from edge.update.updates import UpdateClient
 from edge.versions import Versions
-from shared.errors import TailTwinError
-from shared.log import event
 from shared.messages import Notice
 
 LOOK_S = 2.0  # wall, between two looks at requests and media
@@ -65,6 +63,7 @@ class Upkeep:
         async with asyncio.TaskGroup() as group:
             group.create_task(self.client.run())
             group.create_task(self._watch(self.client))
+            group.create_task(self._watch_media(self.client))
 
     def resume(self, data: bytes | None) -> None:
         """What was kept before a restart."""
@@ -113,8 +112,19 @@ class Upkeep:
             self._book.audit("slot", "passed", subject=set_id, reasons=[why])
 
     def damaged(self, set_id: str, why: str) -> None:
-        if self.client is not None and self._slots.view().last_good not in ("", set_id):
+        if self.client is None:
+            return
+        if self._slots.view().last_good not in ("", set_id):
             self.client.go_back(BackDue(set_id=set_id, code="damaged", why=why))
+        else:  # what is directed takes its place
+            self.client.offer(WHATEVER, "restart")
+
+    def faulty(self, set_id: str, why: str) -> None:
+        if self.client is None or self._slots.view().last_good in ("", set_id):
+            return
+        back = self.client.memory.back
+        if back is None or back.set_id != set_id:
+            self.client.go_back(BackDue(set_id=set_id, code="probation", why=why[:WHY_CHARS_MAX]))
 
     # -- inside
 
@@ -124,30 +134,34 @@ class Upkeep:
             self._keep(msgspec.msgpack.encode(self._memory))
 
     async def _watch(self, client: UpdateClient) -> None:
-        """Requests and media, looked for in a thread: both are on disks that may be slow."""
+        """Requests, looked for in a thread. What cannot be taken is there again at the next look:
+        it is told once."""
+        told = list[str]()
         while True:
             found, faults = await asyncio.to_thread(requests.take, self._state_dir)
             for fault in faults:
-                self._book.audit("request", "refused", reasons=[fault])
+                if fault not in told:
+                    self._book.audit("request", "refused", reasons=[fault])
+            told = faults
             for request in found:
-                await self._act(client, request)
-            if self._media:
-                for folder in await asyncio.to_thread(self._media.appeared):
-                    client.offer(WHATEVER, "media", folder)
+                self._act(client, request)
             self._remember()
             await asyncio.sleep(LOOK_S)
 
-    async def _act(self, client: UpdateClient, request: requests.Request) -> None:
+    async def _watch_media(self, client: UpdateClient) -> None:
+        """By itself: a stick that does not answer keeps no request of a technician waiting."""
+        while self._media:
+            for folder in await asyncio.to_thread(self._media.appeared):
+                client.offer(WHATEVER, "media", folder)
+            self._remember()
+            await asyncio.sleep(LOOK_S)
+
+    def _act(self, client: UpdateClient, request: requests.Request) -> None:
         if isinstance(request, Accept):
             client.accept(request.set_id, request.by)
         elif isinstance(request, Rollback):
-            try:
-                view = await asyncio.to_thread(self._slots.view)
-            except (TailTwinError, OSError) as error:
-                event("request.waits", why=str(error), level=logging.ERROR)
-                return
             client.go_back(
-                BackDue(set_id=view.live, code="operator", why=request.reason, by=request.by,
+                BackDue(set_id=request.set_id, code="operator", why=request.reason, by=request.by,
                         origin="technician")
             )  # fmt: skip
         else:

@@ -27,6 +27,6 @@ def _run(args: argparse.Namespace) -> int:
     back, view = slots.fallback(), slots.view()
     if back is None:
         raise Rejected("there is no set to go back to", str(args.state), "wait for an update")
-    leave(args.state, Rollback(by=args.by, reason=args.reason))
+    leave(args.state, Rollback(set_id=view.live, by=args.by, reason=args.reason))
     print(f"set {view.live} is left for {back.id} once the gate is open, and not taken again")
     return 0

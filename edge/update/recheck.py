@@ -59,9 +59,10 @@ def recheck(request: RecheckRequest, judge_contents: bool = True) -> list[str]:
     named = [_named(b) for b in request.bundles]
     now = _Kept(trust / "image" / "metadata", chain[:1])
     then = _Kept(Evidence(trust).folder(set_id(named)), chain)
-    against = [text for b in request.bundles if (text := _against(b, now, then))]
+    running = [b for b in request.bundles if not b.is_muted]
+    against = [text for b in running if (text := _against(b, now, then))]
     if judge_contents and not against:
-        against = [t for b in request.bundles if (t := _contents(b, chain, request.attestation))]
+        against = [t for b in running if (t := _contents(b, chain, request.attestation))]
     return against
 
 

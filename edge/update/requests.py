@@ -40,8 +40,10 @@ class Accept(_Request, frozen=True, kw_only=True, tag="accept"):
 
 
 class Rollback(_Request, frozen=True, kw_only=True, tag="rollback"):
-    """The live set is to be left for the last known good one, once the gate is open."""
+    """This set is to be left for the last known good one, once the gate is open: the one that
+    was live when somebody asked, whatever went live since."""
 
+    set_id: SetId
     reason: Reason
 
 
@@ -60,6 +62,9 @@ def leave(state_dir: Path, request: Request) -> Path:
     if not state_dir.is_dir():
         raise Rejected("no such state folder", str(state_dir), "name the one of the recorder")
     folder.mkdir(mode=0o700, exist_ok=True)
+    if os.geteuid() == 0:  # `sudo tailtwin-edge accept`: the recorder's account has to take it
+        owner = state_dir.stat()
+        os.chown(folder, owner.st_uid, owner.st_gid, follow_symlinks=False)
     if len(_waiting(folder)) >= WAITING_MAX:
         raise Rejected(f"{WAITING_MAX} requests wait already", str(folder), "is the edge running?")
     path = folder / f"{os.getpid()}-{os.urandom(4).hex()}{_SUFFIX}"
@@ -72,7 +77,11 @@ def take(state_dir: Path) -> tuple[list[Request], list[str]]:
     from the folder before anybody acts on it."""
     found: list[Request] = []
     faults: list[str] = []
-    for path in _waiting(state_dir / FOLDER)[:WAITING_MAX]:
+    try:
+        waiting = _waiting(state_dir / FOLDER)
+    except OSError as error:
+        return [], [f"{FOLDER}: {error.strerror}"]
+    for path in waiting[:WAITING_MAX]:
         try:
             data = _read(path)
             path.unlink()

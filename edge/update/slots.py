@@ -168,21 +168,27 @@ class Slots:
         """Fill the slot that is not live with this set, the whole of it.
 
         The live set has to have passed: one on probation is left first, so that the slot that is
-        emptied here is not the last known good one's. What the live slot has is taken from there.
+        emptied here is not the last known good one's. What the live slot has is taken from there;
+        a live set that is damaged lends nothing, and is not gone back to.
         """
         with self._lock:
-            active, live = self._active(), self.live()
-            if active is None or live is None:
+            active = self._active()
+            if active is None:
                 raise Rejected("no set is live yet", str(self._path), "install the first one")
+            running, held = self._peek(active.live), dict[str, Path]()
+            if self._is_whole(active.live, active):
+                held = {b.sha256: self._folder(active.live) / b.file for b in running}
+            else:
+                active = states.muted(active, active.live, "damaged")
             if set_id(bundles) in active.left:
                 raise Rejected("set_left: it was taken back", str(self._path), "direct another set")
             if active.probation and self._is_whole(active.last_good, active):
                 what = "the live set is on probation"
                 raise Rejected(what, str(self._path), "go back to the last known good set first")
-            self._check_releases(bundles, active, live)
+            self._check_releases(bundles, active, running)
             slot = states.other(active.live)
             self._write(states.staging(active))
-            self._fill(slot, bundles, {b.sha256: live.path(b) for b in live.bundles})
+            self._fill(slot, bundles, held)
             return slot
 
     def activate(self, slot: SlotName, still_open: Callable[[], bool]) -> bool:
@@ -263,14 +269,14 @@ class Slots:
         return True
 
     def _check_releases(
-        self, bundles: Sequence[VerifiedBundle], active: Active, live: BundleSet
+        self, bundles: Sequence[VerifiedBundle], active: Active, running: Sequence[SlotBundle]
     ) -> None:
         """What is live may stay, even where something newer was live once and failed."""
-        running = {b.sha256 for b in live.bundles}
+        live = {b.sha256 for b in running}
         for bundle in bundles:
             for counter, release in bundle.counters.items():
                 least = active.releases.get(counter, 0)
-                if release < least and bundle.sha256 not in running:
+                if release < least and bundle.sha256 not in live:
                     what = f"release {release} of {counter} is behind {least}"
                     raise Rejected(what, bundle.target, "publish it anew")
 

@@ -253,9 +253,8 @@ class UpdateClient:
             if not await self._swap_back(offer, answer):
                 return True
             view = await asyncio.to_thread(self._slots.view)
-        if answer.id == view.live:
+        if answer.id == view.live and await self._refresh():
             self._teller.tell(offer, "activation", "unchanged", of=answer)
-            await self._refresh()
             return False
         if answer.id in view.left:
             text = f"set {answer.id} was taken back; a new release or another set is needed"
@@ -363,10 +362,15 @@ class UpdateClient:
             )
             return True
 
-    async def _refresh(self) -> None:
-        live = await asyncio.to_thread(self._slots.live)
+    async def _refresh(self) -> bool:
+        """Whether what is live is whole; if not, the same set is put in its place."""
+        try:
+            live = await asyncio.to_thread(self._slots.live)
+        except Corrupt:
+            return False
         if live is not None:
             self.on_live(live)
+        return True
 
     def _forget(self, answer: VerifiedSet) -> None:
         """What was fetched and is not waited for any more; what the slots hold stays."""

@@ -116,12 +116,14 @@ FetchAnswer = VerifiedSet | FetchFailure
 
 
 class RecheckBundle(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """One bundle of a live set. target: its image path. path: its file in the slot."""
+    """One bundle of a live set. target: its image path. path: its file in the slot. is_muted: it
+    does not run, so that nothing about it stands against the others."""
 
     target: str
     release: int
     sha256: str
     path: str = ""
+    is_muted: bool = False
 
 
 class RecheckRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

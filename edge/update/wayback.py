@@ -107,7 +107,10 @@ class WayBack:
     async def _go_back(self, back: BackDue) -> None:
         before = await asyncio.to_thread(self._slots.view)
         if before.live != back.set_id:
-            self.back = None  # it is not live any more
+            self.back = None
+            gone = UpdateReason("not_live", f"set {back.set_id} is not live any more")
+            self._teller.say("rollback", "unchanged", (gone,), origin=back.origin, by=back.by,
+                             set_id=back.set_id)  # fmt: skip
             return
         is_open = self._gate.asker(asyncio.get_running_loop())
         leave = back.code != "damaged"
