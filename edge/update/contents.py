@@ -3,11 +3,12 @@
 In: the bytes that TUF verified, the image root, the profile's policy. Out: nothing, or Refused.
 Always holds: a bundle of a type is attested by whom the image root names; a calibration is its
 attested parent with other numbers, within what the parent allows; one that says how it was made is
-attested to that, with that parent.
+attested to that, with that parent; a bundle is what it says itself.
 """
 
 from __future__ import annotations
 
+import msgspec
 from tuf.api.metadata import Root
 
 from edge.update.choice import Wanted
@@ -16,6 +17,7 @@ from edge.update.verified import FetchRequest
 from shared.bundle import BundleFiles, unpack
 from shared.errors import Rejected
 from shared.profile import ModelBounds
+from signing.verify import Applicability, inapplicable
 from signing.verify.attested import attestors_of, check_attestation
 
 UNPACKED_PER_PACKED = 8
@@ -32,10 +34,12 @@ def check_contents(
         unpacked_bytes_max=UNPACKED_PER_PACKED * request.bytes_max,
     )
     files = _unpacked(data, bounds, wanted)
+    _is_itself(files, wanted, request)
     if wanted.parent is None:
         _attested(files, root, request, wanted)
         return
     of = _unpacked(parent, bounds, wanted.parent)
+    _is_itself(of, wanted.parent, request)
     _attested(of, root, request, wanted.parent)
     if files.attestation:
         _attested(files, root, request, wanted, of.sha256)
@@ -50,6 +54,19 @@ def _unpacked(data: bytes, bounds: ModelBounds, wanted: Wanted) -> BundleFiles:
         return unpack(data, bounds, wanted.target.path)
     except Rejected as error:
         raise Refused(Rejected, "rejected", error.what, wanted.target.path) from None
+
+
+def _is_itself(files: BundleFiles, wanted: Wanted, request: FetchRequest) -> None:
+    """Whoever signs where a bundle goes does not make it another one: its own name and release, and
+    no aircraft that it was not made for. What a bundle says is what its attestors vouch for."""
+    bundle = files.bundle
+    if (bundle.name, bundle.release) != (wanted.name, wanted.release):
+        text = f"the bundle says {bundle.name} {bundle.release}"
+        raise Refused(Rejected, "custom", text, wanted.target.path)
+    made_for = Applicability(**msgspec.structs.asdict(bundle.applicability))
+    if reasons := inapplicable(made_for, request.aircraft):
+        text = f"the bundle says: {'; '.join(reasons)}"
+        raise Refused(Rejected, "inapplicable", text, wanted.target.path)
 
 
 def _attested(

@@ -248,6 +248,34 @@ def test_a_bundle_for_more_aircraft_than_this_one_fits_too(scene: Scene) -> None
     assert isinstance(scene.look(), VerifiedSet)
 
 
+@pytest.mark.parametrize(
+    ("says", "code"),
+    [
+        ({"types": ["A320"]}, "inapplicable"),
+        ({"types": ["B737", "A320"], "esns": ["ESN1", "ESN9"]}, "inapplicable"),
+    ],
+)
+def test_a_bundle_that_was_attested_for_others_is_not_made_ours_by_whoever_signs_targets(
+    scene: Scene, says: dict[str, list[str]], code: str
+) -> None:
+    """Stolen: image targets and all that is online, not an attestor. An honest bundle is aimed at
+    an aircraft that it was not made for."""
+    data = attested(model(release=9), scene.fleet.keys.load("attestor-1"))[1]
+    scene.aircraft = msgspec.structs.replace(scene.aircraft, type="A320", esns=("ESN9",))
+    slip_in(scene, data, "image-targets", applicability=says)
+    answer = scene.look()
+    assert isinstance(answer, FetchFailure) and answer.code == code, answer
+    assert "the bundle says" in answer.text
+
+
+def test_a_bundle_is_of_the_release_that_it_says_itself(scene: Scene) -> None:
+    data = attested(model(release=9), scene.fleet.keys.load("attestor-1"))[1]
+    slip_in(scene, data, "image-targets", release=11)
+    answer = scene.look()
+    assert isinstance(answer, FetchFailure) and answer.code == "custom", answer
+    assert "the bundle says egt_rom 9" in answer.text
+
+
 @pytest.mark.parametrize("repository", REPOSITORIES)
 @pytest.mark.parametrize("role", ["timestamp", "snapshot", "targets"])
 def test_metadata_changed_after_it_was_signed(scene: Scene, repository: str, role: str) -> None:
