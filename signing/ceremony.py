@@ -31,7 +31,7 @@ from signing.keyring import Keyring
 from signing.repositories import Repositories
 from signing.repository import Repository
 from signing.rolekeys import TOP_ROLES, KeyChange, repository_of
-from signing.summary import first_summaries
+from signing.summary import first_summaries, summaries
 from signing.verify.delegations import CALIBRATION
 
 
@@ -52,7 +52,7 @@ def draft(
         resume(change, repository.NAME, found.drafts)
         edit(change)
         plan = repository.plan(change)
-        repository.review(plan)
+        show(args, tuple(one for one in summaries(plan) if is_offline(one.role)))
         repository.write_bundles(change)
         drafts = propose(plan, found.drafts)
     names = "\n".join(f"  {one.path}" for one in drafts)

@@ -1,7 +1,7 @@
 """What has to be signed again before long.
 
 In: a repository, how many days ahead. Out: what expires, soonest first.
-Always holds: a role whose whole life is short is named when half of it is over, not always.
+Always holds: what `refresh` renews is named when half of its life is over, not always.
 """
 
 from __future__ import annotations
@@ -35,7 +35,10 @@ def expiring(repository: Repository, days: float) -> list[Expiring]:
     found = []
     for role in view(name, chain, now, []).roles:
         left = datetime.fromisoformat(role.expires) - now
-        if left <= min(timedelta(days=days), _life(role) / 2):
+        ahead = timedelta(days=days)
+        if not is_offline(role.role) and not role.role.startswith(CALIBRATION):
+            ahead = min(ahead, _life(role) / 2)
+        if left <= ahead:
             found.append(_expiring(name, role.role, role.expires, left, _remedy(name, role.role)))
     targets = chain.targets()
     for delegate in children(targets):

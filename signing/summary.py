@@ -15,10 +15,12 @@ from tuf.api.metadata import DelegatedRole, Root, Signed, Targets
 from signing.change import Plan, Step
 from signing.keyring import name_of
 from signing.repository import Repository
+from signing.rolekeys import TOP_ROLES
 from signing.verify import ATTESTORS_FIELD, ROLLBACK_FIELD, UNTIL_FIELD, WITHIN_FIELD
 
 LINES_MAX, ROLES_MAX = 40, 12  # what a person reads on one screen, or two
 TEXT_MAX = 200
+NAMES_MAX = 6  # of types, parts, engines or tails
 
 
 class RoleSummary(msgspec.Struct, frozen=True, kw_only=True):
@@ -129,8 +131,8 @@ def _lines(one: RoleSummary) -> Iterator[str]:
 
 
 def _root_changes(before: Root | None, after: Root) -> Iterator[str]:
-    for role, now in after.roles.items():
-        was = before.roles[role] if before else None
+    for role in TOP_ROLES:  # in one order, so that two people can compare what they read
+        now, was = after.roles[role], before.roles[role] if before else None
         yield from _key_changes(
             role,
             {k: before.keys[k] for k in was.keyids} if before and was else {},
@@ -193,18 +195,33 @@ def _terms(by: Targets, role: DelegatedRole) -> str:
     words = [f"{', '.join(role.paths or [])} by {role.threshold} of {keys}"]
     for field, word in ((UNTIL_FIELD, "until"), (WITHIN_FIELD, "within")):
         if field in role.unrecognized_fields:
-            words.append(f"{word} {role.unrecognized_fields[field]}")
+            words.append(f"{word} {_whom(role.unrecognized_fields[field])}")
     return printable(" ".join(words))
 
 
 def _entry(targets: Targets, path: str) -> str:
     target = targets.targets[path]
     custom = target.custom if isinstance(target.custom, Mapping) else {}
-    made_for = custom.get("applicability", {})
+    made_for = _whom(custom.get("applicability", {})) or "every aircraft"
     sha256 = target.hashes.get("sha256", "")[:12]
     return printable(
         f"release {custom.get('release')}, {target.length} bytes, sha-256 {sha256}, for {made_for}"
     )
+
+
+def _whom(applicability: object) -> str:
+    """`types B737; esns 894101, 894102`, as `inspect` and model cards say it."""
+    if not isinstance(applicability, Mapping):
+        return str(applicability)
+    said = []
+    for name, among in applicability.items():
+        if not isinstance(among, list | tuple):
+            said.append(f"{name} {among}")
+        elif among:
+            more = f" and {len(among) - NAMES_MAX} more" if len(among) > NAMES_MAX else ""
+            listed = ", ".join(map(str, among[:NAMES_MAX]))
+            said.append(f"{str(name).replace('_', ' ')} {listed}{more}")
+    return "; ".join(said)
 
 
 def _key(key: Key) -> str:

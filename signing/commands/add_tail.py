@@ -40,4 +40,4 @@ def _run(args: argparse.Namespace) -> int:
         return draft(args, found, found.director,
                      lambda change: found.director.enrol(change, args.tail, ring))  # fmt: skip
     found.director.add_tails(ring, args.tail)
-    return done(args, f"{len(args.tail)} tails more; assign each its set")
+    return done(args, f"{', '.join(args.tail[:9])}: a role each; `assign` says the set of each")

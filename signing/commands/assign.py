@@ -36,4 +36,5 @@ def add(commands: Commands) -> None:
 def _run(args: argparse.Namespace) -> int:
     found = repositories(args)
     found.director.assign(key_ring(args), args.tail, args.target, found.image, args.rollback_of)
-    return done(args, f"{args.tail} is to run {len(args.target)} bundles")
+    count = f"{len(args.target)} bundle{'s' * (len(args.target) != 1)}"
+    return done(args, f"{args.tail} is to run {count}")

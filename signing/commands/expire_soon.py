@@ -21,7 +21,7 @@ def add(commands: Commands) -> None:
     add_repo(parser)
     parser.add_argument(
         "--days", type=float, default=30, metavar="N",
-        help="how soon (30); of a role that lives less than twice that, half its life",
+        help="how soon (30); what `refresh` renews is listed when half of its life is over",
     )  # fmt: skip
 
 
@@ -38,5 +38,5 @@ def _run(args: argparse.Namespace) -> int:
         for one in soon:
             print(f"{one.repository} {one.what}: {one.expires} ({one.days:.1f} days), {one.remedy}")
         if not soon:
-            print(f"nothing expires within {args.days:g} days")
+            print(f"nothing needs a person within {args.days:g} days, and `refresh` is not overdue")
     return 1 if soon else 0

@@ -79,7 +79,8 @@ def _run(args: argparse.Namespace) -> int:
         return draft(args, found, found.image,
                      lambda change: found.image.add(change, declared, role))  # fmt: skip
     found.image.publish(ring, declared, role)
-    return done(args, f"published {len(declared)} bundles as {role}")
+    count = f"{len(declared)} bundle{'s' * (len(declared) != 1)}"
+    return done(args, f"published {count} as {role}; `assign` directs tails to it")
 
 
 def _from_files(args: argparse.Namespace) -> tuple[str, list[Declared], bytes]:

@@ -21,6 +21,9 @@ tailtwin-sign withdraw --repo var/tuf --keys ~/keys egt/egt-2.0.0.tar.zst
 """
 
 
+TAILS_MAX = 40  # of a line; `inspect` has them all
+
+
 def add(commands: Commands) -> None:
     parser = command(commands, "withdraw", "take a bundle out of the image", EXAMPLES, _run)
     add_repo(parser)
@@ -35,11 +38,11 @@ def _run(args: argparse.Namespace) -> int:
 
     found = repositories(args)
     ring = key_ring(args)
-    if args.propose:
-        return draft(
-            args, found, found.image, lambda change: found.image.remove(change, args.target)
-        )
-    found.image.withdraw(ring, args.target)
     tails = found.tails_with(args.target)
-    still = f"; assign another set to {', '.join(tails[:9])}" if tails else ""
-    return done(args, f"{args.target} is withdrawn{still}")
+    more = f" and {len(tails) - TAILS_MAX} more" if len(tails) > TAILS_MAX else ""
+    still = f"assign another set to {', '.join(tails[:TAILS_MAX])}{more}" if tails else ""
+    if args.propose:
+        draft(args, found, found.image, lambda change: found.image.remove(change, args.target))
+        return done(args, f"then {still}") if still else 0
+    found.image.withdraw(ring, args.target)
+    return done(args, f"{args.target} is withdrawn; {still}".removesuffix("; "))

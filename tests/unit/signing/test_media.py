@@ -113,7 +113,11 @@ def test_what_expires_soon_is_listed_and_is_the_exit_code(
 ) -> None:
     arguments = ["expire-soon", "--repo", str(desk.folder / "repo")]
     assert main(arguments) == 0
-    assert "nothing expires within 30 days" in capsys.readouterr().out
+    assert "nothing needs a person within 30 days" in capsys.readouterr().out
+    assert main([*arguments, "--days", "366", "--json"]) == 1
+    named = [one["what"] for one in json.loads(capsys.readouterr().out)]
+    assert {"root", "targets", "calibration"} <= set(named)
+    assert not {"snapshot", "timestamp"} & set(named), "refresh renews them"
     old = Desk(desk.folder / "old", NOW - timedelta(days=200))
     arguments = ["expire-soon", "--repo", str(old.folder / "repo"), "--days", "170", "--json"]
     assert main(arguments) == 1
