@@ -18,7 +18,7 @@ from edge.update.floor import FILE as FLOOR
 from edge.update.floor import TimeFloor
 from edge.update.gate import GateInputs, Observation
 from edge.update.memory import UpdateMemory
-from edge.update.requests import Accept, Look, Rollback, leave
+from edge.update.requests import Accept, Look, Request, Rollback, leave, take
 from shared.identity import Signer
 from shared.messages import Audit, Notice, SignedVersion, VersionReport, decode
 from shared.version import check_version
@@ -168,6 +168,52 @@ def test_a_failed_bundle_is_muted_in_flight_and_the_set_goes_back_at_the_stand(
     assert stand.said() == [
         ("probation", "muted"), ("rollback", "due"), ("rollback", "rolled_back"),
     ]  # fmt: skip
+
+
+def test_a_mute_whose_way_back_the_power_took_goes_back_after_the_next_start(stand: Stand) -> None:
+    stand.bay.update(egt=2, vib=1)
+    stand.bay.slots.mute_bundle("egt", "out of range")  # and nothing more was written
+    stand.bay.gate = SHUT
+    stand.run(lambda: ("rollback", "due") in stand.said())
+    stand.bay.gate = OPEN
+    stand.run(lambda: ("rollback", "rolled_back") in stand.said())
+    assert stand.bay.live() == {"egt": 1, "vib": 1}
+
+
+def test_damage_to_the_only_set_asks_for_whatever_is_directed(stand: Stand) -> None:
+    (stand.state / "slots/a/egt-1.0.0.tar.zst").write_bytes(b"rot")
+    stand.run(lambda: ("swap", "activated") in stand.said())
+    assert stand.bay.live() == {"egt": 1, "vib": 1}
+
+
+def test_a_rollback_of_a_set_that_was_overtaken_leaves_the_one_that_is_live(stand: Stand) -> None:
+    stand.bay.update(egt=2, vib=1)
+    overtaken = stand.bay.answer().id
+    leave(stand.state, Rollback(set_id=overtaken, by="J-17", reason="EGT reads 900"))
+    stand.bay.update(egt=3, vib=1)
+    stand.run(lambda: ("rollback", "unchanged") in stand.said())
+    assert stand.bay.live() == {"egt": 3, "vib": 1}
+    assert stand.audits()[-1].detail["by"] == "J-17"
+
+
+def test_a_request_that_cannot_be_taken_is_told_once_and_stops_nothing(
+    stand: Stand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks = 0
+    folder = stand.state / "requests"
+    folder.symlink_to("requests")
+
+    def counted(state: Path) -> tuple[list[Request], list[str]]:
+        nonlocal looks
+        looks += 1
+        return take(state)
+
+    monkeypatch.setattr(upkeep.requests, "take", counted)
+    stand.run(lambda: looks > 3)
+    assert len([a for a in stand.audits() if a.kind == "request"]) == 1
+    folder.unlink()
+    leave(stand.state, Look(by="J-18"))
+    stand.run(lambda: any(a.detail.get("by") == "J-18" for a in stand.audits()))
 
 
 def test_people_aboard_ask_by_a_file_and_media_by_being_there(

@@ -206,3 +206,44 @@ def test_a_second_update_at_a_time_is_told_so(shop: Shop, trust: Path) -> None:
         assert isinstance(answer, FetchFailure) and answer.code == "busy" and answer.may_pass
         with pytest.raises(Unreachable, match="another update"), Lock(trust / "lock"):
             pass
+
+
+def test_nobody_waits_for_a_child_that_the_kernel_holds(
+    trust: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A read of a dying disk cannot be ended, not even by SIGKILL."""
+    killed: list[bool] = []
+
+    class Held:
+        returncode, pid = None, 0
+
+        async def communicate(self, data: bytes) -> tuple[bytes, bytes]:
+            await asyncio.Event().wait()
+            raise AssertionError
+
+        def kill(self) -> None:
+            killed.append(True)
+
+        async def wait(self) -> None:
+            await asyncio.Event().wait()
+
+    async def start(*_: object, **__: object) -> Held:
+        return Held()
+
+    monkeypatch.setattr(asyncio, "create_subprocess_exec", start)
+    monkeypatch.setattr("edge.update.child.give_way", lambda pid: None)
+    monkeypatch.setattr("edge.update.child.START_S_MAX", 0.0)
+    monkeypatch.setattr("edge.update.child.GONE_S_MAX", 0.05)
+    asked = FetchRequest(
+        folder=str(trust),
+        sources=("file:///media/dying",),
+        aircraft=MODEL_AIRCRAFT,
+        deadline_s=0.05,
+    )
+
+    async def fetch() -> object:
+        async with asyncio.timeout(5):
+            return await FetchChild(asked)("", SlotsView())
+
+    answer = asyncio.run(fetch())
+    assert isinstance(answer, FetchFailure) and answer.code == "deadline" and killed == [True]
