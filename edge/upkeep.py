@@ -114,10 +114,10 @@ class Upkeep:
     def damaged(self, set_id: str, why: str) -> None:
         if self.client is None:
             return
-        if self._slots.view().last_good not in ("", set_id):
+        if self._slots.view().behind:
             self.client.go_back(BackDue(set_id=set_id, code="damaged", why=why))
         else:  # what is directed takes its place
-            self.client.offer(WHATEVER, "restart")
+            self.client.offer(WHATEVER, "aircraft")
 
     def faulty(self, set_id: str, why: str) -> None:
         if self.client is None or self._slots.view().last_good in ("", set_id):

@@ -82,14 +82,15 @@ class BundleSet(msgspec.Struct, frozen=True, kw_only=True):
 class SlotsView(msgspec.Struct, frozen=True, kw_only=True):
     """What a fetch has to know of the slots. Read without hashing anything.
 
-    live, last_good: ids of sets. bundles: of the live one. releases: per name, what nothing new may
-    fall behind; where the live set was gone back to, its own release. held: sha-256 to path of what
-    need not be fetched again. left: see `Active`.
+    live, last_good: ids of sets. behind: of the one that a swap back makes live. bundles: of the
+    live one. releases: per name, what nothing new may fall behind; where the live set was gone back
+    to, its own release. held: sha-256 to path of what need not be fetched again. left: see `Active`.
     """
 
     live: str = ""
     bundles: tuple[SlotBundle, ...] = ()
     last_good: str = ""
+    behind: str = ""
     releases: dict[str, int] = {}
     held: dict[str, str] = {}
     left: tuple[str, ...] = ()
@@ -147,7 +148,7 @@ class Slots:
                 releases[counter] = min(release, releases.get(counter, 0))
         return SlotsView(
             live=set_id(live) if live else "", bundles=live, last_good=set_id(good) if good else "",
-            releases=releases, left=active.left,
+            behind=set_id(behind) if behind else "", releases=releases, left=active.left,
             held={b.sha256: str(self._folder(slot) / b.file) for slot in sets for b in sets[slot]},
         )  # fmt: skip
 

@@ -19,6 +19,7 @@ from edge.update.floor import TimeFloor
 from edge.update.gate import GateInputs, Observation
 from edge.update.memory import UpdateMemory
 from edge.update.requests import Accept, Look, Request, Rollback, leave, take
+from edge.update.verified import FetchFailure
 from shared.identity import Signer
 from shared.messages import Audit, Notice, SignedVersion, VersionReport, decode
 from shared.version import check_version
@@ -214,6 +215,16 @@ def test_a_request_that_cannot_be_taken_is_told_once_and_stops_nothing(
     folder.unlink()
     leave(stand.state, Look(by="J-18"))
     stand.run(lambda: any(a.detail.get("by") == "J-18" for a in stand.audits()))
+
+
+def test_damage_to_a_proven_set_goes_back_to_the_whole_one_behind_it(stand: Stand) -> None:
+    """No link is needed for it."""
+    stand.bay.update(egt=2, vib=1)
+    stand.bay.slots.prove()
+    stand.bay.failure = FetchFailure(kind="unreachable", code="link", text="no link")
+    (stand.state / "slots/b/egt-2.0.0.tar.zst").write_bytes(b"rot")
+    stand.run(lambda: ("rollback", "rolled_back") in stand.said())
+    assert stand.bay.live() == {"egt": 1, "vib": 1} and stand.bay.slots.left() == ()
 
 
 def test_people_aboard_ask_by_a_file_and_media_by_being_there(
