@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 
 from edge.commands import Commands, add_state, command
 
@@ -20,7 +21,13 @@ def add(commands: Commands) -> None:
 
 def _run(args: argparse.Namespace) -> int:
     from edge.update.requests import Accept, leave
+    from shared.errors import ConfigError
 
+    if not re.fullmatch("[0-9a-f]{16}", args.set):
+        raise ConfigError(
+            f"{args.set!r} is no set", "accept", "its id of 16 digits, as `updates` shows"
+        )
     leave(args.state, Accept(set_id=args.set, by=args.by))
-    print(f"set {args.set} is accepted by {args.by}; it goes live once the gate is open")
+    print(f"set {args.set} is accepted by {args.by}; if it is the one that waits, it goes live once "
+          "the gate is open: see `tailtwin-edge updates`")  # fmt: skip
     return 0

@@ -45,7 +45,7 @@ def _run(args: argparse.Namespace) -> int:
     from edge.outbox.copy import StoreCopy, take
     from edge.update.overview import look
     from edge.update.requests import Look, leave
-    from shared.errors import ConfigError
+    from shared.errors import ConfigError, Rejected
 
     if not 0 < args.last <= LAST_MAX:
         raise ConfigError(f"--last {args.last}", "updates", f"1 to {LAST_MAX}")
@@ -55,6 +55,9 @@ def _run(args: argparse.Namespace) -> int:
         leave(args.state, Look(by=args.by))
         print(f"asked for by {args.by}; the edge looks once the gate is open")
         return 0
+    if args.state.is_dir() and not (args.state / "outbox.db").exists():
+        raise Rejected("the edge has not run here yet: nothing was decided", str(args.state),
+                       "start it: tailtwin-edge run")  # fmt: skip
     with scratch_folder(args.scratch) as scratch:
         copied = take(args.state / "outbox.db", Path(scratch))
         with StoreCopy(copied, keyring(args.state, args.recovery_key)) as copy:

@@ -135,9 +135,13 @@ class UpdateClient:
         while len(self._accepted) > ACCEPTED_MAX:
             del self._accepted[next(iter(self._accepted))]
         awaited = self._awaited
-        bundles = awaited.bundles if awaited and awaited.set_id == set_id else ()
-        self._teller.say("acceptance", "accepted", origin="technician", by=by, set_id=set_id,
-                  bundles=bundles)  # fmt: skip
+        waits = awaited is not None and awaited.set_id == set_id
+        text = f"no set {set_id} waits now; it counts if that is the one that comes next"
+        self._teller.say(
+            "acceptance", "accepted", () if waits else (UpdateReason("acceptance", text),),
+            origin="technician", by=by, set_id=set_id,
+            bundles=awaited.bundles if awaited is not None and waits else (),
+        )  # fmt: skip
         self._offers.wake(self._clock.mono_ns())
         self._wake.set()
 

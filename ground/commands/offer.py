@@ -35,4 +35,6 @@ def run(args: argparse.Namespace) -> int:
     print(f"{tail} in {decided.phase}: {decided.decision} {target}")
     for reason in decided.reasons:
         print(f"  {reason}")
+    if decided.detail.get("pending") == "true":
+        print("it waits aboard, and is tried again when the gate opens")
     return 0

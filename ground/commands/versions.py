@@ -108,4 +108,4 @@ def _print_report(twin: Twin, known: Known) -> None:
         print("left behind: " + ", ".join(report.left))
     for refusal in report.refusals:
         print(f"  {second(refusal.t_ns)}  {refusal.decision} at {refusal.step}: {refusal.bundle} "
-              f"({', '.join(refusal.codes)})")  # fmt: skip
+              f"({', '.join(dict.fromkeys(refusal.codes))})")  # fmt: skip

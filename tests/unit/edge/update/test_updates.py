@@ -432,7 +432,9 @@ def test_a_set_waits_for_a_technician_where_the_profile_says_so(bay: Bay) -> Non
 
     asyncio.run(drive())
     accepted = next(d for d in bay.decisions if d.decision == "accepted" and d.set_id == wanted)
-    assert (accepted.by, accepted.bundles) == ("J-17", ("egt 2", "vib 1"))
+    assert (accepted.by, accepted.bundles, accepted.reasons) == ("J-17", ("egt 2", "vib 1"), ())
+    mistyped = next(d for d in bay.decisions if d.set_id == "fedcba9876543210")
+    assert "no set fedcba9876543210 waits now" in str(mistyped.reasons)
     assert bay.said().count(("acceptance", "deferred")) == 1, "told once"
 
 
