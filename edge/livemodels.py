@@ -140,6 +140,9 @@ class LiveModels:
         self.optional = frozenset(
             binding.label for binding in self.host.bindings if not binding.bundle.monitors
         )
+        for binding in self.host.bindings:
+            if binding.misfits:
+                self._audit("unfit", binding.label, binding.misfits)
         if self._is_shed():
             await self._fit()
         self._changed()
@@ -235,24 +238,14 @@ class LiveModels:
         await self.fit()
         for name, why in fails.items():
             try:
-                await asyncio.to_thread(self._write_mute, live.id, name, why)
+                await asyncio.to_thread(self._slots.mute_bundle, name, why, live.id)
             except (TailTwinError, OSError) as error:
                 # the probation's own state says it as well
                 event("slot.not_muted", name=name, why=str(error), level=logging.ERROR)
 
-    def _write_mute(self, set_id: str, name: str, why: str) -> None:
-        if self._slots.view().live == set_id:
-            self._slots.mute_bundle(name, why)
-
     async def _pass(self, live: BundleSet, flight: str) -> None:
-        def prove() -> bool:
-            is_live = self._slots.view().live == live.id
-            if is_live:
-                self._slots.prove()
-            return is_live
-
         try:
-            is_done = await asyncio.to_thread(prove)
+            is_done = await asyncio.to_thread(self._slots.prove, live.id)
         except (TailTwinError, OSError) as error:
             event("slot.not_proven", why=str(error), level=logging.ERROR)
             return

@@ -231,17 +231,20 @@ class Slots:
             self._write(states.disowned(active))
             return True
 
-    def prove(self) -> None:
-        """The live set passed its probation. No gate: nothing is swapped."""
-        self._change(states.passed)
+    def prove(self, of: str = "") -> bool:
+        """The live set passed its probation. No gate: nothing is swapped.
+
+        of: id of the set that did; False, and nothing changes, when another one is live by now.
+        """
+        return self._change(states.passed, of)
 
     def mute(self, slot: SlotName, why: str) -> None:
         """Nothing of this slot predicts from now on. No gate: muting swaps nothing."""
         self._change(lambda active: states.muted(active, slot, why))
 
-    def mute_bundle(self, name: str, why: str) -> None:
-        """One bundle of the live set predicts no more."""
-        self._change(lambda active: states.bundle_muted(active, name, why))
+    def mute_bundle(self, name: str, why: str, of: str = "") -> bool:
+        """One bundle of the live set predicts no more. of: as of `prove`."""
+        return self._change(lambda active: states.bundle_muted(active, name, why), of)
 
     # -- inside
 
@@ -252,11 +255,15 @@ class Slots:
     def _folder(self, slot: SlotName) -> Path:
         return self._state_dir / "slots" / slot
 
-    def _change(self, how: Callable[[Active], Active]) -> None:
+    def _change(self, how: Callable[[Active], Active], of: str = "") -> bool:
+        """of: set that has to be live still; a swap in another thread is waited for first."""
         with self._lock:
             active = self._active()
             assert active is not None, "a set is judged only after it was live"
+            if of and of != set_id(self._peek(active.live)):
+                return False
             self._write(how(active))
+            return True
 
     def _swap(self, to: Active, still_open: Callable[[], bool]) -> bool:
         """Everything slow happens before the question; between its answer and the rename is

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import pytest
 
 from edge.livemodels import LiveModels
 from edge.models.host import HostStatus
-from edge.models.step import NO_NUMBER, ModelStep
+from edge.models.step import NO_NUMBER, Binding, ModelStep
 from edge.update.slots import BundleSet
 from shared.bundle import Bundle
 from tests.fakes.bundles import bundle as declared
@@ -108,6 +109,17 @@ def test_the_shops_set_is_on_no_probation(tmp_path: Path) -> None:
     assert scene.models.probation is None and scene.models.waits_for() == ""
     assert scene.models.takes(step(scene, "egt", [np.nan], NO_NUMBER))
     assert scene.host.loaded == [["egt-1", "vib-1"]]
+
+
+def test_an_engine_that_a_bundle_was_not_made_for_is_said_when_it_is_loaded(scene: Scene) -> None:
+    """After an engine change; the other engine's predictions go on."""
+    scene.host.bindings = (
+        Binding(declared(), "egt-2", {1: "ESN1", 2: "ESN9"}),
+        Binding(declared(), "vib-1", {1: "ESN1", 2: "ESN2"}),
+    )
+    scene.audits.clear()
+    scene.start()
+    assert scene.audits == [("unfit", "egt-2", ["ESN ESN9 at position 2, made for ESN2"])]
 
 
 def test_a_set_that_flew_within_range_is_the_last_known_good_one(scene: Scene) -> None:
@@ -247,6 +259,27 @@ def test_the_worker_has_the_set_that_is_said_to_be_live_whoever_gives_it_one_mea
     asyncio.run(race())
     assert given == [["egt-2.0.0.tar.zst", "vib-1.0.0.tar.zst"]] * 2
     assert scene.models.labels == ["egt-2.0.0", "vib-1.0.0"]
+
+
+@pytest.mark.parametrize("verdict", ["muted", "passed"])
+def test_a_verdict_that_comes_during_a_swap_back_is_not_written_to_the_other_set(
+    scene: Scene, verdict: str
+) -> None:
+    slots, models = scene.bay.slots, scene.models
+    assert models.live is not None
+    with slots._lock:  # a swap back has begun, in another thread
+        if verdict == "muted":
+            models.takes(step(scene, "egt", [np.nan], NO_NUMBER))
+        else:
+            scene.spawned.append(models._pass(models.live, FLIGHT))
+        writing = threading.Thread(target=scene.settle)
+        writing.start()
+        writing.join(0.1)
+        assert slots.rollback(lambda: True)
+    writing.join()
+    live = slots.live()
+    assert live is not None and live.muted_bundles == {}
+    assert ("passed" in [v[0] for v in scene.verdicts]) is False
 
 
 def status(failures: int = 0) -> HostStatus:
