@@ -107,7 +107,10 @@ def _row(
 
 
 def _open_spans(pictures: Pictures, end_ns: int) -> list[tuple[int, int]]:
-    looks = [*((t, is_open) for t, is_open, _ in pictures.gate), (end_ns, False)]
+    looks = sorted(
+        [*((t, is_open) for t, is_open, _ in pictures.gate),
+         *((start, False) for start, _ in pictures.downs), (end_ns, False)]
+    )  # fmt: skip
     return [(a, b) for (a, is_open), (b, _) in itertools.pairwise(looks) if is_open]
 
 
@@ -153,7 +156,7 @@ def _table(numbered: list[tuple[int, dict[str, Any]]]) -> str:
     rows = []
     for number, u in numbered:
         time = f"{u['t'][5:10]} {u['t'][11:19]}" if u["t"] else "-"
-        cells = (str(number), time, u["phase"], bundle_of(u), u["set"] or "", u["origin"] or "",
+        cells = (str(number), time, u["phase"], bundle_of(u), u["set"] or "", _who(u),
                  u["step"] or "", word(u["decision"]))  # fmt: skip
         rows.append(
             "<tr>" + "".join(f"<td{_STRAIGHT}>{html.escape(str(c))}</td>" for c in cells)
@@ -161,6 +164,10 @@ def _table(numbered: list[tuple[int, dict[str, Any]]]) -> str:
         )  # fmt: skip
     heads = "".join(f"<th>{h}</th>" for h in head)
     return f"<table><tr>{heads}</tr>{''.join(rows)}</table>"
+
+
+def _who(update: dict[str, Any]) -> str:
+    return " ".join(filter(None, (update["origin"], update["by"])))
 
 
 def _reasons(update: dict[str, Any]) -> str:

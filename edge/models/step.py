@@ -56,6 +56,8 @@ class Binding:
     def __init__(self, bundle: Bundle, label: str, esns: Mapping[int, str]) -> None:
         self.bundle, self.label = bundle, label
         self._fit = tuple(_misfit(x.position, x.esn, esns) for x in bundle.instances)
+        self.misfits = [why for why in self._fit if why]
+        """Of engines that it was not made for: they get no prediction from it."""
         self._low = np.array([x.valid[0] for x in bundle.inputs])
         self._high = np.array([x.valid[1] for x in bundle.inputs])
 

@@ -8,7 +8,7 @@ import pytest
 
 from hil.figure import Pictures
 from hil.groundapi import to_text
-from hil.timeline import timeline
+from hil.timeline import _open_spans, timeline
 
 S = 1_000_000_000
 T0_NS = 1_772_344_800 * S
@@ -35,14 +35,24 @@ def flight(name: str = "F00001") -> Pictures:
 
 def test_each_decision_is_numbered_in_the_plot_and_in_the_table() -> None:
     said = timeline([flight()], [
-        update(70, "activated", set="5e5e", bundles="egt 2, oil 1", origin="notice", step="swap"),
+        update(70, "activated", set="5e5e", bundles="egt 2, oil 1", origin="notice", by="J-17",
+               step="swap"),
         update(400, "muted", bundle="", bundles="egt 2, oil 1", step="probation", phase="climb",
                reasons=["out_of_range: 30 of 60"]),
         update(750, "rolled_back", bundle="", bundles="egt 1", step="rollback"),
     ])  # fmt: skip
     assert said.count("<tr>") == 1 + 3
-    for text in ('"text":["1","2","3"]', "swapped back", "30 of 60", "5e5e"):
+    for text in ('"text":["1","2","3"]', "swapped back", "30 of 60", "5e5e", "notice J-17"):
         assert text in said, text
+
+
+def test_a_recorder_that_is_down_has_no_open_gate() -> None:
+    """It says nothing of the gate when it is killed, and starts with a shut one."""
+    page = flight()
+    page.downs = [(T0_NS + 100 * S, T0_NS + 120 * S)]
+    assert _open_spans(page, T0_NS + 900 * S) == [
+        (T0_NS + 60 * S, T0_NS + 100 * S), (T0_NS + 740 * S, T0_NS + 900 * S),
+    ]  # fmt: skip
 
 
 def test_a_decision_without_event_time_has_its_row() -> None:
