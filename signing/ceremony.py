@@ -159,6 +159,9 @@ def beside(draft_: Draft, given: Sequence[Path], before: Path | None) -> Known:
     for path in sorted(draft_.path.parent.glob(f"{draft_.repository}-*.json")):
         if path != draft_.path and (other := read_draft(path)).role in ("root", TOP):
             delegators.append(other.signed)
+    if draft_.role != "root":  # of a root and its draft the draft: it names who signs from then on
+        newest = {type(one): one for one in sorted(delegators, key=lambda one: one.version)}
+        delegators = list(newest.values())
     return Known(tuple(delegators), was)
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import copy
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from tuf.api.metadata import Metadata, MetaFile, Snapshot, TargetFile, Timestamp
 from shared.errors import Expired, Rejected, Unreachable
 from shared.files import need_room, read_bounded, sync_folder, write_durably
 from signing.chain import TOP, Chain
-from signing.change import role_keys
+from signing.change import Change, Plan, role_keys
 from signing.director import DirectorRepository
 from signing.keyring import Keyring
 from signing.repositories import Repositories
@@ -36,10 +37,7 @@ def export(
     found: Repositories, ring: Keyring, out: Path, tails: Sequence[str], days: float
 ) -> tuple[int, int]:
     """(files, bytes) written to `out`, which has to be empty. tails: whom it is for; none: all."""
-    if not DAYS_MIN <= days <= DAYS_MAX:
-        raise Rejected(f"{days:g} days", "--days", f"{DAYS_MIN} to {DAYS_MAX}")
-    _empty(out)
-    until = found.image.now + timedelta(days=days)
+    until = _until(found, out, days)
     files: dict[str, bytes | Path] = {}
     wanted = _assigned(found, tails)
     for repository in (found.image, found.director):
@@ -50,17 +48,40 @@ def export(
     return len(files), _write(out, files)
 
 
+def plans(
+    found: Repositories, out: Path, tails: Sequence[str], days: float
+) -> Iterator[tuple[Plan, Plan]]:
+    """Of each repository what would be signed for the medium, and what online; nothing is."""
+    until = _until(found, out, days)
+    _assigned(found, tails)
+    for repository in (found.image, found.director):
+        with repository.changing() as change:
+            _prepare(repository, change, tails, until)
+            online = repository.plan(change)
+        own = [copy.copy(step.signed) for step in (online.snapshot, online.timestamp)]
+        for signed in own:
+            signed.version, signed.expires = signed.version - 1, until
+        steps = [
+            replace(step, signed=signed)
+            for step, signed in zip((online.snapshot, online.timestamp), own, strict=True)
+        ]
+        medium = Plan(f"medium's {repository.NAME}", change, None, (), *steps)
+        yield medium, online
+
+
+def _until(found: Repositories, out: Path, days: float) -> datetime:
+    if not DAYS_MIN <= days <= DAYS_MAX:
+        raise Rejected(f"{days:g} days", "--days", f"{DAYS_MIN} to {DAYS_MAX}")
+    _empty(out)
+    return found.image.now + timedelta(days=days)
+
+
 def _repository(
     repository: Repository, ring: Keyring, tails: Sequence[str], until: datetime
 ) -> Iterator[tuple[str, bytes | Path]]:
     """The metadata of one repository, with a snapshot and a timestamp of the medium's own."""
     with repository.changing() as change:
-        change.skip = 1
-        _all_live(repository, change.chain, tails, until)
-        if isinstance(repository, DirectorRepository):
-            for role in _roles(change.chain, tails):
-                if role != TOP and change.chain.targets(role).expires < until:
-                    change.targets(role).expires = until
+        _prepare(repository, change, tails, until)
         repository.commit(change, ring)
         chain = repository.chain()
         timestamp, snapshot = _own(chain, ring, until)
@@ -72,6 +93,16 @@ def _repository(
         yield f"metadata/{name}", folder / name
     yield f"metadata/{chain.snapshot.version - 1}.snapshot.json", snapshot
     yield "metadata/timestamp.json", timestamp
+
+
+def _prepare(repository: Repository, change: Change, tails: Sequence[str], until: datetime) -> None:
+    """What is online leaves a version to the medium, and its tails live as long."""
+    change.skip = 1
+    _all_live(repository, change.chain, tails, until)
+    if isinstance(repository, DirectorRepository):
+        for role in _roles(change.chain, tails):
+            if role != TOP and change.chain.targets(role).expires < until:
+                change.targets(role).expires = until
 
 
 def _own(chain: Chain, ring: Keyring, until: datetime) -> tuple[bytes, bytes]:

@@ -13,7 +13,8 @@ from signing.commands import (
     command,
     done,
     key_ring,
-    repositories,
+    lifetimes,
+    show,
 )  # fmt: skip
 
 EXAMPLES = """
@@ -35,9 +36,14 @@ def add(commands: Commands) -> None:
 
 
 def _run(args: argparse.Namespace) -> int:
-    from signing.media import export
+    from signing.media import export, plans
+    from signing.repositories import Repositories
+    from signing.repository import wall_now
+    from signing.summary import summaries
 
-    found = repositories(args)
+    found = Repositories(args.repo, wall_now(), lifetimes(args.expires))
+    both = plans(found, args.out, args.tail, args.days)
+    show(args, tuple(one for plans_ in both for plan in plans_ for one in summaries(plan)))
     files, size = export(found, key_ring(args), args.out, tuple(args.tail), args.days)
     return done(
         args, f"{files} files, {size / 1e6:.1f} MB in {args.out}, good for {args.days:g} days"

@@ -99,7 +99,7 @@ def test_a_new_targets_key_signs_what_the_old_one_had_signed(desk: Desk) -> None
     targets = "repo/drafts/image-3.targets.json"
     for key in ("image-root-1", "image-root-2"):
         sign(DRAFT, key)
-    assert sign(targets, "image-targets") == 0, "the present root names it; that is not enough"
+    assert sign(targets, "image-targets") == 65, "the present root names it, its draft does not"
     assert publish(DRAFT, targets) == 65
     assert sign(targets, "image-targets-2") == 0
     assert publish(DRAFT, targets) == 0
@@ -262,6 +262,19 @@ def test_whoever_signs_sees_who_did_and_that_a_version_between_is_not_at_hand(
     capsys.readouterr()
     assert sign(draft, "image-root-1") == 0
     assert "version 2, which it replaces, is not at hand, but version 1" in capsys.readouterr().out
+
+
+def test_a_draft_of_targets_wants_the_key_that_the_draft_of_the_root_names(
+    desk: Desk, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert rotate("image-targets", "image-targets", "image-root-4") == 0
+    draft = "repo/drafts/image-2.targets.json"
+    capsys.readouterr()
+    assert sign(draft, "image-targets") == 65, "whose key it was"
+    said = capsys.readouterr()
+    assert "by 1 of 1: image-root-4 (" in said.out and "does not sign targets" in said.err
+    assert sign(draft, "image-root-4") == 0
+    assert "signed by image-root-4: 1 of 1" in capsys.readouterr().out
 
 
 def test_two_drafts_that_say_different_things_are_not_merged(

@@ -108,6 +108,26 @@ def test_a_full_stick_leaves_nothing_half_written(
     assert exported(desk).is_dir()
 
 
+def test_what_a_medium_signs_is_shown_of_both_repositories_before_anything_is(
+    desk: Desk, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = desk.folder / "medium"
+    arguments = ["media", "--repo", str(desk.folder / "repo"), "--keys", str(desk.keys.folder),
+                 "--out", str(out)]  # fmt: skip
+    before = desk.image.chain().timestamp.version
+    assert main([*arguments, "--dry-run", "--json"]) == 0
+    signs = json.loads(capsys.readouterr().out)["signs"]
+    assert not out.exists() and desk.image.chain().timestamp.version == before
+    shown = {(one["repository"], one["role"]): one for one in signs}
+    assert {repository for repository, _ in shown} == {
+        "image", "director", "medium's image", "medium's director",
+    }  # fmt: skip
+    assert main(arguments) == 0
+    of_medium, _ = version(out / "image/metadata/timestamp.json")
+    assert shown["medium's image", "timestamp"]["version"] == of_medium
+    assert shown["image", "timestamp"]["version"] == desk.image.chain().timestamp.version
+
+
 def test_what_expires_soon_is_listed_and_is_the_exit_code(
     desk: Desk, capsys: pytest.CaptureFixture[str]
 ) -> None:
