@@ -297,7 +297,7 @@ def _bundle(wanted: Wanted, paths: dict[str, Path]) -> VerifiedBundle:
     custom, target = wanted.custom, wanted.target
     return VerifiedBundle(
         target=target.path, name=custom.name, release=custom.release, sha256=wanted.sha256,
-        length=target.length, path=str(paths[wanted.sha256]), applicability=custom.applicability,
+        length=target.length, path=str(paths[wanted.sha256]),
         parent=str(paths[wanted.parent.sha256]) if wanted.parent is not None else "",
         parent_sha256=custom.parent,
         parent_release=wanted.parent.release if wanted.parent is not None else 0,

@@ -16,7 +16,6 @@ from msgspec import Meta
 from signing.verify import (
     BUNDLE_BYTES_MAX,
     Aircraft,
-    Applicability,
     AttestationPolicy,
     counters,
     set_id,
@@ -67,7 +66,6 @@ class VerifiedBundle(msgspec.Struct, frozen=True, kw_only=True, tag="bundle"):
     sha256: str
     length: int
     path: str
-    applicability: Applicability
     parent: str = ""
     parent_sha256: str = ""
     parent_release: int = 0

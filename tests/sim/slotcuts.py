@@ -29,7 +29,6 @@ from pathlib import Path
 from edge.update.slots import Slots
 from edge.update.verified import VerifiedBundle
 from shared.errors import TailTwinError
-from signing.verify import Applicability
 
 ATTACH_S_MAX = 5.0
 PR_SET_PTRACER, PTRACER_ANY = 0x59616D61, ctypes.c_ulong(-1)
@@ -51,8 +50,7 @@ def bundles(folder: Path, *named: str) -> list[VerifiedBundle]:
             VerifiedBundle(
                 target=f"{name}/{name}-{release}.tar.zst", name=name, release=int(release),
                 sha256=hashlib.sha256(data).hexdigest(), length=len(data), path=str(path),
-                applicability=Applicability(types=("T",)),
-            )
+                    )
         )  # fmt: skip
     return found
 

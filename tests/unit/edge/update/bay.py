@@ -18,7 +18,6 @@ from edge.update.updates import UpdateClient
 from edge.update.verified import FetchAnswer, FetchFailure, VerifiedBundle, VerifiedSet
 from shared.clock import ManualClock
 from shared.phases import Phase
-from signing.verify import Applicability
 
 OPEN = GateDecision(True, (), 0, 0.0, Phase.PARKED)
 SHUT = GateDecision(False, (GateReason("phase", "phase is cruise"),), 0, 30.0, Phase.CRUISE)
@@ -68,8 +67,7 @@ class Bay:
         return VerifiedBundle(
             target=target(name, release), name=name, release=release,
             sha256=hashlib.sha256(data).hexdigest(), length=len(data), path=str(path),
-            applicability=Applicability(types=("T",)),
-        )  # fmt: skip
+            )  # fmt: skip
 
     def answer(self) -> VerifiedSet:
         return VerifiedSet(

@@ -22,8 +22,16 @@ from edge.update.child import START_S_MAX, FetchChild
 from edge.update.lock import Lock
 from edge.update.provision import provision
 from edge.update.slots import Slots, SlotsView
-from edge.update.verified import FetchFailure, FetchRequest, VerifiedSet
+from edge.update.verified import (
+    BUNDLES_MAX,
+    MESSAGE_BYTES_MAX,
+    FetchFailure,
+    FetchRequest,
+    VerifiedBundle,
+    VerifiedSet,
+)
 from shared.errors import Unreachable
+from signing.verify import RELEASE_MAX
 from tests.fakes.attested import POLICY
 from tests.unit.edge.update.stand import MODEL, MODEL_AIRCRAFT, Server, Shop, serving
 
@@ -247,3 +255,16 @@ def test_nobody_waits_for_a_child_that_the_kernel_holds(
 
     answer = asyncio.run(fetch())
     assert isinstance(answer, FetchFailure) and answer.code == "deadline" and killed == [True]
+
+
+def test_the_answer_for_the_largest_set_fits_into_a_message() -> None:
+    """Whatever a bundle declares: a thousand tails by name would not."""
+    name = "n" * 32
+    file = f"{name}-{'9' * 67}-{'a' * 12}.tar.zst"
+    one = VerifiedBundle(
+        target=f"cal/{name}/{name}/{file}", name=name, release=RELEASE_MAX, sha256="a" * 64,
+        length=1, path=f"/{'p' * 255}/{'a' * 64}.{file}", parent=f"/{'p' * 255}/{'a' * 64}.{file}",
+        parent_sha256="b" * 64, parent_release=RELEASE_MAX,
+    )  # fmt: skip
+    answer = VerifiedSet(bundles=(one,) * BUNDLES_MAX, withdrawn=("c" * 64,) * 2 * BUNDLES_MAX)
+    assert len(msgspec.json.encode(answer)) < MESSAGE_BYTES_MAX

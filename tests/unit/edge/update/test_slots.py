@@ -18,7 +18,6 @@ from edge.update.disk import Disk, PosixDisk
 from edge.update.slots import SET_BYTES_MAX, BundleSet, Slots
 from edge.update.verified import VerifiedBundle
 from shared.errors import Corrupt, Rejected
-from signing.verify import Applicability
 from tests.unit.edge.update.powercut import CutDisk, PowerCut
 
 Make = Callable[..., VerifiedBundle]
@@ -40,7 +39,6 @@ def fetched(folder: Path, release: int, name: str = "egt") -> VerifiedBundle:
     return VerifiedBundle(
         target=f"{name}/{name}-{release}.tar.zst", name=name, release=release,
         sha256=hashlib.sha256(data).hexdigest(), length=len(data), path=str(path),
-        applicability=Applicability(types=("B737-800",)),
     )  # fmt: skip
 
 
