@@ -27,6 +27,9 @@ class ProbationRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     a pass: one minute of one engine at 1 Hz."""
     out_share_max: float = 0.05
     """More of them out of range than this: the bundle fails."""
+    counted_max: int = 3600
+    """Of so many, half an hour of two engines at 1 Hz, half are forgotten: hours within range do not
+    excuse what comes after them."""
     not_finite_max: int = 0
     """An input in its range and no number from it: the bundle fails at the first one."""
     deaths_max: int = 2
@@ -34,7 +37,7 @@ class ProbationRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
 
 
 class Tally(msgspec.Struct, frozen=True):
-    """Predictions, one for each engine and step."""
+    """Predictions, one for each engine and step; the latest weigh most."""
 
     good: int = 0
     out: int = 0
@@ -73,8 +76,10 @@ class Probation:
         if name not in state.names or name in state.failed or tally == Tally():
             return ""
         total = state.tallies.get(name, Tally()) + tally
-        self._set(tallies={**state.tallies, name: total})
         why = self._against(total)
+        if total.good + total.out >= self.rule.counted_max:
+            total = Tally(total.good // 2, total.out // 2, total.not_finite)
+        self._set(tallies={**state.tallies, name: total})
         if why:
             self._set(failed={**state.failed, name: why})
         return why

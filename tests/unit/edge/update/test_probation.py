@@ -82,6 +82,15 @@ def test_a_few_out_of_range_are_borne() -> None:
     assert probation.took("egt", Tally(out=1)).startswith("6 of 101")
 
 
+def test_hours_within_range_do_not_excuse_what_comes_after_them() -> None:
+    """Ten hours of two engines at 1 Hz: of all of them 5 % would be half an hour."""
+    probation = Probation(FRESH)
+    for _ in range(36_000):
+        assert probation.took("egt", Tally(good=2)) == ""
+    assert any(probation.took("egt", Tally(out=2)) for _ in range(95))
+    assert "out of range" in probation.state.failed["egt"]
+
+
 def test_what_happened_before_off_block_does_not_dilute_the_flight() -> None:
     probation = Probation(FRESH)
     probation.took("egt", Tally(good=100_000))
