@@ -138,7 +138,7 @@ def _bundles(live: BundleSet, running: Running) -> list[VersionBundle]:
     return [
         VersionBundle(
             name=b.name, release=b.release, sha256=b.sha256, probation=live.probation,
-            muted=live.muted or running.why_muted or muted.get(b.name, ""),
+            muted=(live.muted or running.why_muted or muted.get(b.name, ""))[:_TEXT_MAX],
         )
         for b in live.bundles
     ]  # fmt: skip

@@ -78,6 +78,12 @@ def test_a_report_says_what_runs_and_what_it_rests_on(computer: Computer) -> Non
     assert report.engines[0].esn == "802001" and report.why == "boot"
 
 
+def test_a_long_reason_leaves_a_report_that_can_be_read(computer: Computer) -> None:
+    """What stands against each of many bundles, said of each of them."""
+    computer.running = Running(why_muted="egt/egt-1.0.0.tar.zst is not signed any more; " * 1000)
+    assert [b.muted[:21] for b in computer.report().bundles] == ["egt/egt-1.0.0.tar.zst"] * 2
+
+
 def test_the_counter_grows_over_restarts_and_over_a_lost_outbox_or_a_lost_file(
     computer: Computer,
 ) -> None:
