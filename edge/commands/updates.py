@@ -129,6 +129,7 @@ def _decision(told: Told) -> Iterator[str]:
     detail = told.detail
     who = detail.get("origin", told.kind) + _by(detail.get("by", ""))
     what = detail.get("bundles") or told.subject or detail.get("name", "")
+    what = f"back to set {detail['to']}" if "to" in detail else what
     yield (
         f"{_at(told.t_ns):21}{told.phase:10}{detail.get('gate', ''):6}{detail.get('step', ''):12}"
         f"{told.decision:13}{who:23}{detail.get('set', ''):18}{what}"

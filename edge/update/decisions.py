@@ -58,6 +58,8 @@ class UpdateDecision(msgspec.Struct, frozen=True, kw_only=True):
     origin: str = ""
     by: str = ""
     set_id: str = ""
+    to_set_id: str = ""
+    """Where a swap back led."""
     bundles: tuple[str, ...] = ()
     """The set, as `name release`."""
     gate: Literal["open", "shut"] = "shut"
@@ -71,7 +73,7 @@ class UpdateDecision(msgspec.Struct, frozen=True, kw_only=True):
         detail = {
             "step": self.step, "name": self.name, "release": str(self.release),
             "pending": str(self.is_pending).lower(), "origin": self.origin, "by": self.by,
-            "set": self.set_id, "bundles": ", ".join(self.bundles), "gate": self.gate,
+            "set": self.set_id, "to": self.to_set_id, "bundles": ", ".join(self.bundles), "gate": self.gate,
             "inputs": ", ".join(f"{role} {seen}" for role, seen in self.inputs.items()),
             "t_ns": str(self.t_ns),
         }  # fmt: skip

@@ -45,14 +45,18 @@ class Teller:
         return not self._gate.look().open and self.defer(offer, step, answer)
 
     def defer(self, offer: Offer, step: Step, answer: VerifiedSet | None = None) -> bool:
-        gate = self._gate.look()
-        is_over = all(reason.code == "dwell" for reason in gate.reasons)
-        by = (self._gate.shut_by if is_over else None) or gate
+        by = self.stopped_by()
         reasons = gate_reasons(by) or (UpdateReason("gate", "the gate shut for a moment"),)
         self.tell(offer, step, "deferred", reasons, of=answer, is_pending=True, gate=by)
-        if gate.open:
+        if not self._gate.is_shut:
             self._wake()
         return True
+
+    def stopped_by(self) -> GateDecision:
+        """What keeps the gate shut; where that is over already, what shut it."""
+        gate = self._gate.look()
+        is_over = all(reason.code == "dwell" for reason in gate.reasons)
+        return (self._gate.shut_by if is_over else None) or gate
 
     def tell(
         self,
@@ -89,6 +93,7 @@ class Teller:
         origin: Origin,
         by: str = "",
         set_id: str = "",
+        to_set_id: str = "",
         bundles: tuple[str, ...] = (),
         gate: GateDecision | None = None,
     ) -> UpdateDecision:
@@ -98,7 +103,7 @@ class Teller:
         told = UpdateDecision(
             bundle=bundle, phase=gate.phase.value, step=step, decision=decision, reasons=reasons,
             is_pending=is_pending, name=name, release=release, t_ns=self._clock.wall_ns(),
-            origin=origin, by=by, set_id=set_id, bundles=bundles,
+            origin=origin, by=by, set_id=set_id, to_set_id=to_set_id, bundles=bundles,
             gate="open" if gate.open else "shut", inputs=seen_by(gate),
         )  # fmt: skip
         self._record(told)

@@ -119,15 +119,21 @@ class WayBack:
             self.back = None
             await self._say_back(before, (reason,), back.origin, back.by)
             return
-        reasons = (reason, *gate_reasons(self._gate.look()))
-        self._teller.say("rollback", "deferred", reasons, origin=back.origin, by=back.by,
-                         set_id=back.set_id, is_pending=True)  # fmt: skip
+        gate = self._teller.stopped_by()
+        self._teller.say("rollback", "deferred", (reason, *gate_reasons(gate)), origin=back.origin,
+                         by=back.by, set_id=back.set_id, is_pending=True, gate=gate)  # fmt: skip
 
     async def _say_back(
         self, before: SlotsView, reasons: tuple[UpdateReason, ...], origin: Origin, by: str
     ) -> None:
         self._teller.say(
-            "rollback", "rolled_back", reasons, origin=origin, by=by, set_id=before.live
+            "rollback",
+            "rolled_back",
+            reasons,
+            origin=origin,
+            by=by,
+            set_id=before.live,
+            to_set_id=before.behind,
         )
         for text in await self.load_live(self._reload):
             self._teller.say("load", "failed", (UpdateReason("load", text),), origin=origin)

@@ -329,6 +329,25 @@ def test_the_gate_is_asked_inside_the_swap_back_as_well(bay: Bay) -> None:
     assert bay.live()["egt"] == 2 and bay.said()[-1] == ("rollback", "deferred")
 
 
+def test_a_swap_back_is_told_with_what_shut_the_gate_or_with_where_it_led(bay: Bay) -> None:
+    first = bay.answer().id
+    bay.update(egt=2, vib=1)
+    answers = iter([OPEN, OPEN, SHUT, DWELL])
+
+    async def drive() -> None:
+        client = bay.client(ask=lambda: next(answers, OPEN))
+        client.go_back(BackDue(set_id=bay.answer().id, code="operator", why="vibration"))
+        await settle(client, lambda: bay.said()[-1] == ("rollback", "deferred"))
+        told = bay.decisions[-1]
+        assert told.texts() == ["operator: vibration", "phase: phase is cruise"]
+        assert (told.gate, told.phase) == ("shut", "cruise")
+        client.on_gate(OPEN)
+        await settle(client, lambda: bay.said()[-1] == ("rollback", "rolled_back"))
+
+    asyncio.run(drive())
+    assert bay.decisions[-1].detail()["to"] == first
+
+
 def test_what_is_due_to_go_back_and_is_live_no_more_is_forgotten(bay: Bay) -> None:
     async def drive() -> None:
         client = bay.client()
