@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from contextlib import suppress
 from pathlib import Path
 
 from shared.errors import Rejected, Unreachable
@@ -19,13 +20,18 @@ def write_durably(path: Path, data: bytes, *, private: bool = False) -> None:
     """Replace `path` by `data`. private: for its owner only, whatever the umask."""
     aside = path.with_name(f".{path.name}.tmp")
     mode = 0o600 if private else 0o666
-    with os.fdopen(open_new(aside, mode), "wb") as file:
-        if private:
-            os.fchmod(file.fileno(), mode)
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    aside.replace(path)
+    try:
+        with os.fdopen(open_new(aside, mode), "wb") as file:
+            if private:
+                os.fchmod(file.fileno(), mode)
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        aside.replace(path)
+    except OSError:
+        with suppress(OSError):  # a full stick is not to be left with half of it
+            aside.unlink(missing_ok=True)
+        raise
     sync_folder(path.parent)
 
 

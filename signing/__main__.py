@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import os
 import pkgutil
 import sys
 from collections.abc import Sequence
@@ -40,6 +41,7 @@ STOPPED = 130  # as shells say of a program that was interrupted
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; 0 when it did what was asked."""
+    os.environ.setdefault("TSS2_LOG", "all+none")  # libtss2's own lines; our errors say it in one
     args = _parser().parse_args(argv)
     try:
         code: int = args.run(args)

@@ -21,6 +21,7 @@ from shared.files import read_bounded
 from signing.verify import SINCE_FIELD
 from signing.verify.delegations import CALIBRATION
 
+BEGIN = "check --repo; one begins with `init`, or with `publish` of its first drafts"
 METADATA_BYTES_MAX = 5_000_000  # what python-tuf's client takes of a targets role
 NEXT_TIMESTAMP = ".timestamp.next.json"
 TOP = "targets"
@@ -109,7 +110,7 @@ class Chain:
             if p.name.partition(".")[0].isdigit()
         )
         if not versions:
-            raise Rejected("no TUF repository here", str(self._folder), "tailtwin-sign init")
+            raise Rejected("no TUF repository here", str(self._folder), BEGIN)
         before: Metadata[Root] | None = None
         for version in versions:
             try:

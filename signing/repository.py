@@ -29,7 +29,7 @@ from tuf.api.metadata import (
 
 from shared.errors import Rejected, Unreachable
 from shared.files import sync_folder, write_durably
-from signing.chain import METADATA_BYTES_MAX, NEXT_TIMESTAMP, TOP, Chain, children
+from signing.chain import BEGIN, METADATA_BYTES_MAX, NEXT_TIMESTAMP, TOP, Chain, children
 from signing.change import Change, Plan, Step, role_keys, unseen
 from signing.keyring import Keyring, keyring
 from signing.keys import KeyFolder
@@ -319,10 +319,10 @@ class Repository:
         """One signer at a time; the second is told, not queued."""
         try:
             descriptor = os.open(self.folder / ".lock", os.O_RDWR | os.O_CREAT, 0o600)
+        except FileNotFoundError:
+            raise Rejected("no TUF repository here", str(self.folder), BEGIN) from None
         except OSError as error:
-            raise Rejected(
-                f"no TUF repository here: {error.strerror}", str(self.folder), "tailtwin-sign init"
-            ) from None
+            raise _unwritten(error, self.folder) from None
         try:
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

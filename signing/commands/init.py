@@ -14,6 +14,7 @@ from signing.commands import (
     done,
     key_folder,
     key_ring,
+    print_json,
     repositories,
     show,
 )  # fmt: skip
@@ -51,6 +52,8 @@ def _run(args: argparse.Namespace) -> int:
     if lacking and not args.json:
         print(f"makes {len(lacking)} keys in {args.keys[0]}: {', '.join(lacking)}")
     if lacking and args.dry_run:
+        if args.json:
+            print_json({"dry_run": True, "makes": lacking, "signs": []})
         return done(args, "what they would sign is shown once they are there")
     first = key_folder(args, args.keys[0])
     for name in lacking:

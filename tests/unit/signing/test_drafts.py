@@ -403,3 +403,15 @@ def test_a_draft_that_is_wrong_anywhere_is_refused_in_a_line(
             assert main(arguments) in (0, 65, 69, 74, 75), path
         assert "\x1b" not in "".join(capsys.readouterr())
     assert desk.image.inspect()
+
+
+def test_a_full_stick_is_not_left_with_half_a_draft(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("shared.files.os.fsync", full)
+    assert rotate() == 69
+    assert "cannot write: No space left on device" in capsys.readouterr().err
+    assert list(Path("repo/drafts").iterdir()) == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -262,9 +263,20 @@ def test_nothing_is_signed_when_nobody_reads_what_it_is(folders: list[str]) -> N
     assert (Path(folders[1]) / "image/metadata/timestamp.json").read_bytes() == before
 
 
-def test_a_stick_that_is_not_there_is_one_line(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_stick_that_is_not_there_or_read_only_is_one_line(
+    tmp_path: Path, folders: list[str], capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    main(["init", *folders])
+
+    def read_only(*_: object) -> int:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    capsys.readouterr()
+    with monkeypatch.context() as patched:
+        patched.setattr("signing.repository.os.open", read_only)
+        assert main(["refresh", *folders]) == 69
+    assert "cannot write: Read-only file system" in capsys.readouterr().err
     (tmp_path / "stick").write_text("no folder")
     assert main(["new-key", "--keys", str(tmp_path / "stick/keys"), "--name", "a"]) == 69
     assert capsys.readouterr().err.startswith("tailtwin-sign: ")
