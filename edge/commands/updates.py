@@ -132,7 +132,7 @@ def _decision(told: Told) -> Iterator[str]:
     what = f"back to set {detail['to']}" if "to" in detail else what
     yield (
         f"{_at(told.t_ns):21}{told.phase:10}{detail.get('gate', ''):6}{detail.get('step', ''):12}"
-        f"{told.decision:13}{who:23}{detail.get('set', ''):18}{what}"
+        f"{told.decision:13}{who:22} {detail.get('set', ''):18}{what}"
     )
     yield from (f"{'':21}- {reason}" for reason in told.reasons)
 
