@@ -259,6 +259,7 @@ class UpdateClient:
             view = await asyncio.to_thread(self._slots.view)
         if answer.id == view.live and await self._refresh():
             self._teller.tell(offer, "activation", "unchanged", of=answer)
+            self._offers.went_well(offer)
             return False
         if answer.id in view.left:
             text = f"set {answer.id} was taken back; a new release or another set is needed"

@@ -13,7 +13,7 @@ from edge.models.admission import AdmissionResult
 from edge.update.decisions import UpdateDecision
 from edge.update.gate import GateDecision, GateReason
 from edge.update.memory import BackDue, UpdateMemory, recall
-from edge.update.offers import PENDING_MAX, KeptOffer
+from edge.update.offers import ATTEMPTS_MAX, PENDING_MAX, KeptOffer
 from edge.update.slots import BundleSet
 from edge.update.updates import UpdateClient
 from edge.update.verified import FetchFailure, VerifiedBundle
@@ -403,6 +403,26 @@ def test_the_only_set_when_damaged_gives_way_to_whatever_is_directed(
     bay.update(egt=release, vib=1)
     assert bay.live() == {"egt": release, "vib": 1}
     assert bay.said()[-1] == ("swap", "activated")
+
+
+def test_failures_of_other_days_are_forgotten_once_a_look_went_well(bay: Bay) -> None:
+    cut = FetchFailure(kind="unreachable", code="network", text="cut", may_pass=True)
+    client = bay.client(retry_s=0.001)
+
+    async def look(failure: FetchFailure | None, until: tuple[str, str]) -> None:
+        bay.failure, told = failure, len(bay.decisions)
+        client.offer("", "director")
+        await settle(client, lambda: until in bay.said()[told:])
+
+    async def days() -> None:
+        for _ in range(ATTEMPTS_MAX):
+            await look(cut, ("download", "failed"))
+        assert client.pending == ()
+        await look(None, ("activation", "unchanged"))
+        await look(cut, ("download", "failed"))
+
+    asyncio.run(days())
+    assert client.pending == ("",), "one cut link is no reason to give up"
 
 
 def test_the_director_takes_a_set_back(bay: Bay) -> None:
