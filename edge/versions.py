@@ -66,7 +66,7 @@ class Versions:
         if told.decision not in REFUSALS:
             return
         refusal = VersionRefusal(
-            t_ns=told.t_ns, bundle=told.bundle[:_TEXT_MAX], step=told.step,
+            t_ns=told.t_ns, bundle=(told.bundle or told.name)[:_TEXT_MAX], step=told.step,
             decision=told.decision, codes=[r.code[:_CODE_MAX] for r in told.reasons][:REFUSALS_MAX],
             set_id=told.set_id,
         )  # fmt: skip

@@ -107,5 +107,6 @@ def _print_report(twin: Twin, known: Known) -> None:
     if report.left:
         print("left behind: " + ", ".join(report.left))
     for refusal in report.refusals:
-        print(f"  {second(refusal.t_ns)}  {refusal.decision} at {refusal.step}: {refusal.bundle} "
+        what = refusal.bundle or f"set {refusal.set_id}"
+        print(f"  {second(refusal.t_ns)}  {refusal.decision} at {refusal.step}: {what} "
               f"({', '.join(dict.fromkeys(refusal.codes))})")  # fmt: skip

@@ -166,6 +166,7 @@ def test_a_failed_bundle_is_muted_in_flight_and_the_set_goes_back_at_the_stand(
     assert stand.bay.live() == {"egt": 1, "vib": 1}
     last = stand.reports()[-1]
     assert last.left == [failed] and not last.probation and last.refusals[-1].codes == ["probation"]
+    assert (last.refusals[0].decision, last.refusals[0].bundle) == ("muted", "egt")
     assert stand.said() == [
         ("probation", "muted"), ("rollback", "due"), ("rollback", "rolled_back"),
     ]  # fmt: skip
