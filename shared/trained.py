@@ -17,7 +17,6 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 from onnx import ModelProto
-from onnx.reference import ReferenceEvaluator
 
 from shared.bundle import Bundle, SelfTest, Trained, filename, pack, parse_bundle
 from shared.errors import Rejected
@@ -79,6 +78,8 @@ def run_reference(
     bundle: Bundle, model: bytes, inputs: npt.NDArray[np.float32]
 ) -> npt.NDArray[np.float32]:
     """Outputs [steps, instances, outputs] for inputs [steps, instances, inputs]."""
+    from onnx.reference import ReferenceEvaluator  # a tool of the shop; not aboard
+
     evaluator = ReferenceEvaluator(_plain(model))
     states: dict[str, Any] = {s.name: np.array(s.initial, np.float32) for s in bundle.states}
     names = ["outputs", *(f"{name}.next" for name in states)]
