@@ -73,7 +73,7 @@ def _run(args: argparse.Namespace) -> int:
         raise Rejected(f"cannot write: {error.strerror}", str(args.out), "check the path") from None
     role = root.roles["root"]
     signed = len(signed_by(data) & set(role.keyids))
-    return done(args, f"signed by {signed} of {role.threshold}: {args.out}")
+    return done(args, f"signed by {signed}, {role.threshold} are needed: {args.out}")
 
 
 def _time(text: str | None) -> datetime:

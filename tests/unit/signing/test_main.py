@@ -314,6 +314,6 @@ def test_a_time_reset_says_how_many_have_signed_it(
         people.append(["time-reset", "--root", root, "--keys", str(person), "--out", reset])
     capsys.readouterr()
     assert main([*people[0], "--tail", "N1", "--nonce", "0011"]) == 0
-    assert f"signed by 1 of 2: {reset}" in capsys.readouterr().out
+    assert f"signed by 1, 2 are needed: {reset}" in capsys.readouterr().out
     assert main([*people[1], "--add", reset]) == 0
-    assert f"signed by 2 of 2: {reset}" in capsys.readouterr().out
+    assert f"signed by 2, 2 are needed: {reset}" in capsys.readouterr().out
