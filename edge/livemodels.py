@@ -37,7 +37,8 @@ class Judged(Protocol):
         """The set is the last known good one now."""
 
     def damaged(self, set_id: str, why: str) -> None:
-        """The live set cannot be read."""
+        """At a start: the live set cannot be read; or it is on probation, and nothing aboard
+        vouches for it."""
 
     def faulty(self, set_id: str, why: str) -> None:
         """At a start: the set on probation is muted, wholly or in part, and has to be left."""
@@ -108,6 +109,8 @@ class LiveModels:
         if against:
             self._audit("refused", live.slot, against)
             self.why_muted = "; ".join(against)
+            if live.probation:  # a proven set is behind it, which may be vouched for
+                self._judged.damaged(live.id, self.why_muted)
             return
         against = await self.load(live)
         if against:

@@ -115,7 +115,7 @@ class Upkeep:
         if self.client is None:
             return
         if self._slots.view().behind:
-            self.client.go_back(BackDue(set_id=set_id, code="damaged", why=why))
+            self.client.go_back(BackDue(set_id=set_id, code="damaged", why=why[:WHY_CHARS_MAX]))
         else:  # what is directed takes its place
             self.client.offer(WHATEVER, "aircraft")
 

@@ -203,14 +203,16 @@ def test_a_set_that_is_muted_whole_is_not_given_to_the_worker(scene: Scene) -> N
     assert scene.verdicts == [("faulty", live.id, "it ended the worker")]
 
 
-def test_a_set_that_nobody_vouches_for_is_not_loaded_and_one_that_is_damaged_goes_back(
+def test_a_set_that_nobody_vouches_for_is_not_loaded_and_goes_back_as_a_damaged_one_does(
     scene: Scene,
 ) -> None:
     loads = len(scene.host.loaded)
     scene.against, scene.models = ["withdrawn"], scene.boot()
     scene.start()
     assert len(scene.host.loaded) == loads and scene.models.why_muted == "withdrawn"
-    assert scene.audits == [("refused", "b", ["withdrawn"])] and scene.verdicts == []
+    assert scene.audits == [("refused", "b", ["withdrawn"])]
+    assert scene.verdicts == [("damaged", scene.bay.answer().id, "withdrawn")]
+    scene.verdicts.clear()
     (scene.bay.state / "slots/b/egt-2.0.0.tar.zst").unlink()
     scene.models = scene.boot()
     scene.start()

@@ -19,6 +19,7 @@ from edge.update.floor import TimeFloor
 from edge.update.gate import GateInputs, Observation
 from edge.update.memory import UpdateMemory
 from edge.update.requests import Accept, Look, Request, Rollback, leave, take
+from edge.update.slots import BundleSet
 from edge.update.verified import FetchFailure
 from shared.identity import Signer
 from shared.messages import Audit, Notice, SignedVersion, VersionReport, decode
@@ -73,8 +74,7 @@ class Stand:
         """The update task and what it spawns, until `done`."""
 
         async def drive() -> None:
-            self.daemon._spawn(self.daemon._load_live())
-            await asyncio.sleep(0.05)
+            await self.daemon._load_live()
             first()
             self.daemon._upkeep.see_gate(self.bay.gate)
             task = asyncio.create_task(self.daemon._upkeep.run())
@@ -180,6 +180,20 @@ def test_a_mute_whose_way_back_the_power_took_goes_back_after_the_next_start(sta
     stand.bay.gate = OPEN
     stand.run(lambda: ("rollback", "rolled_back") in stand.said())
     assert stand.bay.live() == {"egt": 1, "vib": 1}
+
+
+def test_a_set_on_probation_that_nobody_vouches_for_goes_back_and_is_not_barred(
+    stand: Stand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stand.bay.update(egt=2, vib=1)
+    doubted = stand.bay.answer().id
+
+    async def trusted(live: BundleSet) -> list[str]:
+        return ["not checked in 30 s"] if live.id == doubted else []
+
+    monkeypatch.setattr(stand.daemon._models, "_trusted", trusted)
+    stand.run(lambda: ("rollback", "rolled_back") in stand.said())
+    assert stand.bay.live() == {"egt": 1, "vib": 1} and stand.bay.slots.left() == ()
 
 
 def test_damage_to_the_only_set_asks_for_whatever_is_directed(stand: Stand) -> None:
