@@ -112,7 +112,11 @@ def _waits(o: Overview) -> list[str]:
     ]
     if o.waits.awaited is not None:
         which, bundles = o.waits.awaited.set_id, ", ".join(o.waits.awaited.bundles)
-        waits.append(f"set {which} ({bundles}) for a technician: tailtwin-edge accept {which}")
+        by = o.waits.accepted.get(which)
+        ask = f"for a technician: tailtwin-edge accept {which}"
+        waits.append(
+            f"set {which} ({bundles}) {ask if by is None else f'for the open gate, accepted by {by}'}"
+        )
     if o.waits.back is not None:
         back = o.waits.back
         waits.append(

@@ -74,10 +74,12 @@ class FetchChild:
 
 
 def _answer(returncode: int | None, output: bytes, target: str) -> FetchAnswer:
-    died = FetchFailure(
-        kind="unreachable", code="child_died", may_pass=True,
-        text=f"the fetching child ended with {returncode}",
-    )  # fmt: skip
+    text = f"the fetching child ended with {returncode}"
+    if returncode == 0:
+        text = (
+            "the fetching child's answer is not one; restart the edge if its software was replaced"
+        )
+    died = FetchFailure(kind="unreachable", code="child_died", may_pass=True, text=text)
     if returncode != 0 or len(output) > MESSAGE_BYTES_MAX:
         return died
     try:

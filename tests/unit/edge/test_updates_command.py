@@ -6,8 +6,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
 from edge.__main__ import main
+from edge.commands.updates import lines
+from edge.update.memory import Awaited, UpdateMemory
+from edge.update.overview import Overview
 from tests.unit.edge.test_upkeep import Stand
 
 
@@ -45,3 +49,17 @@ def test_who_asks_for_a_look_has_to_be_said(
 ) -> None:
     assert main(["updates", "--state", str(stand.state), "--look"]) != 0
     assert "--by" in capsys.readouterr().err
+
+
+def test_a_set_that_somebody_has_accepted_waits_for_the_gate_and_for_nobody() -> None:
+    waits = UpdateMemory(awaited=Awaited(set_id="3f9a1c0d5e7b2468", bundles=("egt 2",)))
+    shown = Overview(
+        set_id="", slot="", bundles=[], fault="", last_good="", left=[], probation=None,
+        probation_waits_for="", waits=waits, roles=[], needed=[], decisions=[], goes_back_to="",
+    )  # fmt: skip
+    told = "\n".join(lines(shown))
+    assert "for a technician: tailtwin-edge accept 3f9a1c0d5e7b2468" in told
+    accepted = structs.replace(waits, accepted={"3f9a1c0d5e7b2468": "J-17"})
+    told = "\n".join(lines(structs.replace(shown, waits=accepted)))
+    assert "set 3f9a1c0d5e7b2468 (egt 2) for the open gate, accepted by J-17" in told
+    assert "for a technician" not in told
