@@ -159,7 +159,7 @@ class Slots:
         with self._lock:
             if self._active() is not None:
                 raise Rejected("this aircraft has a set already", str(self._path), "use an update")
-            self._fill("a", bundles, {})
+            self._put(self._fill("a", bundles, {}), "a")
             self._write(states.first(bundles))
             live = self.live()
             assert live is not None
@@ -188,8 +188,9 @@ class Slots:
                 raise Rejected(what, str(self._path), "go back to the last known good set first")
             self._check_releases(bundles, active, running)
             slot = states.other(active.live)
+            aside = self._fill(slot, bundles, held)  # a disk that is full takes nothing away
             self._write(states.staging(active))
-            self._fill(slot, bundles, held)
+            self._put(aside, slot)
             return slot
 
     def activate(self, slot: SlotName, still_open: Callable[[], bool]) -> bool:
@@ -290,17 +291,20 @@ class Slots:
 
     def _fill(
         self, slot: SlotName, bundles: Sequence[VerifiedBundle], held: dict[str, Path]
-    ) -> None:
-        """Write a slot aside from nothing, then put it in its place."""
+    ) -> Path:
+        """Write a slot aside from nothing. `_put` puts it in its place."""
         content = _content(bundles, str(self._path))
         sources = {b.sha256: b.file for b in bundles} | held
-        folder = self._folder(slot)
-        aside = folder.with_name(f"{slot}.next")
+        aside = self._folder(slot).with_name(f"{slot}.next")
         self._disk.remove_tree(aside)
         self._disk.make_folder(aside)
         for bundle in content:
             self._disk.write(aside / bundle.file, self._read(sources[bundle.sha256], bundle))
         write_durably(self._disk, aside / "set.json", msgspec.json.encode(_Set(content)))
+        return aside
+
+    def _put(self, aside: Path, slot: SlotName) -> None:
+        folder = self._folder(slot)
         self._disk.remove_tree(folder)
         self._disk.rename(aside, folder)
         self._disk.sync_folder(folder.parent)

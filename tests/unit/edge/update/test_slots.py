@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -138,6 +139,24 @@ def test_the_only_set_is_replaced_when_it_is_damaged_and_is_not_gone_back_to(
         slots.live()
     assert slots.activate(slots.stage([make(1), make(1, "vib")]), yes)
     assert releases(slots.live()) == {"egt": 1, "vib": 1} and slots.fallback() is None
+
+
+def test_a_disk_without_room_for_a_set_leaves_the_one_behind_the_live_one(
+    slots: Slots, make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slots.activate(slots.stage([make(2)]), yes)
+    slots.prove()
+
+    def full(disk: PosixDisk, path: Path, data: bytes) -> None:
+        if ".tar.zst" in path.name:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        path.write_bytes(data)
+
+    monkeypatch.setattr(PosixDisk, "write", full)
+    with pytest.raises(OSError, match="No space"):
+        slots.stage([make(3)])
+    assert releases(slots.live()) == {"egt": 2}
+    assert releases(slots.fallback()) == {"egt": 1, "vib": 1}, "an operator may still go back"
 
 
 def test_a_set_that_was_left_is_not_staged_again_and_one_with_another_bundle_is(
