@@ -190,7 +190,7 @@ class LiveModels:
         died, self._failures = status.failures - self._failures, status.failures
         if self.probation is None:
             return
-        if died > 0:
+        if died > 0 and status.last_kind != "start":  # no process to be had: the machine's fault
             self._mute(self.probation.worker_died(died, status.last_failure))
         if now_ns - self._saved_ns >= KEEP_S * 1e9:
             self._save(now_ns)

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from edge.livemodels import LiveModels
+from edge.models.child import FailureKind
 from edge.models.host import HostStatus
 from edge.models.step import NO_NUMBER, Binding, ModelStep
 from edge.update.slots import BundleSet
@@ -193,6 +194,16 @@ def test_a_worker_that_dies_again_and_again_blames_what_is_new(scene: Scene) -> 
     assert scene.host.loaded[-1] == ["vib-1"]
 
 
+def test_a_machine_that_cannot_start_a_worker_blames_no_model(scene: Scene) -> None:
+    for failures in range(1, 9):
+        scene.models.look(status(failures, "start"), 0)
+    scene.settle()
+    assert scene.verdicts == [] and scene.models.muted == {}
+    for failures in range(9, 12):
+        scene.models.look(status(failures), 0)
+    assert [v[:2] for v in scene.verdicts] == [("muted", "egt")]
+
+
 def test_a_set_that_is_muted_whole_is_not_given_to_the_worker(scene: Scene) -> None:
     live = scene.bay.slots.live()
     assert live is not None
@@ -284,8 +295,8 @@ def test_a_verdict_that_comes_during_a_swap_back_is_not_written_to_the_other_set
     assert ("passed" in [v[0] for v in scene.verdicts]) is False
 
 
-def status(failures: int = 0) -> HostStatus:
+def status(failures: int = 0, kind: FailureKind = "hang") -> HostStatus:
     return HostStatus(
         state="running", pid=1, restarts=0, steps=0, late=0, last_failure="hangs", bundles=(),
-        failures=failures,
+        failures=failures, last_kind=kind,
     )  # fmt: skip
