@@ -201,6 +201,7 @@ def test_a_machine_that_cannot_start_a_worker_blames_no_model(scene: Scene) -> N
     assert scene.verdicts == [] and scene.models.muted == {}
     for failures in range(9, 12):
         scene.models.look(status(failures), 0)
+    scene.settle()
     assert [v[:2] for v in scene.verdicts] == [("muted", "egt")]
 
 
