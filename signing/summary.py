@@ -16,7 +16,7 @@ from signing.change import Plan, Step
 from signing.keyring import name_of
 from signing.repository import Repository
 from signing.rolekeys import TOP_ROLES
-from signing.verify import ATTESTORS_FIELD, ROLLBACK_FIELD, UNTIL_FIELD, WITHIN_FIELD
+from signing.verify import ATTESTORS_FIELD, ROLLBACK_FIELD, UNTIL_FIELD, WITHIN_FIELD, Applicability
 
 LINES_MAX, ROLES_MAX = 40, 12  # what a person reads on one screen, or two
 TEXT_MAX = 200
@@ -214,7 +214,11 @@ def _whom(applicability: object) -> str:
     if not isinstance(applicability, Mapping):
         return str(applicability)
     said = []
-    for name, among in applicability.items():
+    fields = Applicability.__struct_fields__  # signed JSON is in the order of the alphabet
+    for name in sorted(
+        applicability, key=lambda n: fields.index(n) if n in fields else len(fields)
+    ):
+        among = applicability[name]
         if not isinstance(among, list | tuple):
             said.append(f"{name} {among}")
         elif among:

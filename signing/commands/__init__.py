@@ -50,7 +50,8 @@ def command(
         epilog=f"examples:\n{lines}", formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
     parser.set_defaults(run=run)
-    parser.add_argument("--json", action="store_true", help="print JSON instead of text")
+    parser.add_argument("--json", action="store_true",
+                        help="print JSON instead of text; one document for each repository changed")  # fmt: skip
     return parser
 
 

@@ -17,6 +17,8 @@ from tuf.api.metadata import Metadata
 from signing.__main__ import main
 from signing.drafts import Draft, propose, write_draft
 from signing.image import Delegation
+from signing.summary import summaries
+from signing.verify import Applicability
 from tests.unit.signing.desk import NOW, Desk, declared
 
 
@@ -415,3 +417,21 @@ def test_a_full_stick_is_not_left_with_half_a_draft(
     assert rotate() == 69
     assert "cannot write: No space left on device" in capsys.readouterr().err
     assert list(Path("repo/drafts").iterdir()) == []
+
+
+def test_whom_a_bundle_is_for_is_said_in_words_the_same_before_and_after_it_was_signed(
+    desk: Desk, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with desk.image.changing() as change:
+        whom = Applicability(types=("B737",), esns=tuple(f"E{n}" for n in range(9)))
+        desk.image.add(change, [declared(1, applicability=whom)])
+        plan = desk.image.plan(change)
+        (before,) = (one for one in summaries(plan) if one.role == "targets")
+        desk.image.write_bundles(change)
+        (draft,) = propose(plan, Path("repo/drafts"))
+    capsys.readouterr()
+    assert main(["sign", "--draft", str(draft.path), "--key", "image-targets", "--keys", "keys",
+                 "--dry-run", "--json"]) == 0  # fmt: skip
+    (after,) = json.loads(capsys.readouterr().out)["signs"]
+    assert list(before.changes) == after["changes"]
+    assert "for types B737; esns E0, E1, E2, E3, E4, E5 and 3 more" in after["changes"][0]
