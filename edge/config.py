@@ -54,6 +54,7 @@ class Update(_Strict, frozen=True, kw_only=True):
 
     sources: tuple[str, ...]
     acceptance: Literal["none", "technician"] = "none"
+    look_s: float = 86_400.0
     deadline_s: float = 120.0
     step_s: float = 60.0
     bundle_bytes_max: int = 8 << 20
@@ -183,6 +184,7 @@ def _update_bounds(update: Update | None) -> dict[str, bool]:
         "update.sources": 1 <= len(update.sources) <= UPDATE_SOURCES_MAX
         and all(text.partition("://")[0] in SOURCE_SCHEMES for text in update.sources),
         "update.deadline_s": 1 <= update.deadline_s <= 3600,
+        "update.look_s": update.look_s == 0 or 3600 <= update.look_s <= 2_592_000,
         "update.step_s": 0 < update.step_s <= update.deadline_s,
         "update.bundle_bytes_max": 1 <= update.bundle_bytes_max <= BUNDLE_BYTES_MAX,
     }

@@ -414,7 +414,7 @@ class Daemon:
             admit=admitted, load=self._models.load, reload=self._models.reload,
             ask=self._ask_gate, record=self._upkeep.record,
             clock=self._clock, beat=self._heart("update", profile.update.deadline_s),
-            must_accept=profile.update.acceptance == "technician",
+            must_accept=profile.update.acceptance == "technician", look_s=profile.update.look_s,
         )  # fmt: skip
 
     async def _load_live(self) -> None:

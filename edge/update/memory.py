@@ -31,12 +31,14 @@ class Awaited(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class UpdateMemory(msgspec.Struct, frozen=True, kw_only=True):
-    """What outlives a restart. accepted: set id to who did."""
+    """What outlives a restart. accepted: set id to who did. looked_ns: when a session last told
+    what is directed, wall clock."""
 
     offers: tuple[KeptOffer, ...] = ()
     accepted: dict[str, str] = {}
     awaited: Awaited | None = None
     back: BackDue | None = None
+    looked_ns: int = 0
 
 
 def recall(data: bytes | None) -> UpdateMemory:

@@ -23,10 +23,14 @@ class ProbationRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     """When a bundle fails, and what a pass takes. Every figure is an assumption."""
 
     predictions_min: int = 60
-    """So many predictions of one engine each, before a share means anything; and within range, for
-    a pass: one minute of one engine at 1 Hz."""
+    """So many predictions of one engine each within range, for a pass: one minute of one engine at
+    1 Hz."""
     out_share_max: float = 0.05
-    """More of them out of range than this: the bundle fails."""
+    """More of `judged_min` or more out of range than this: the bundle fails."""
+    judged_min: int = 600
+    """Five minutes of two engines at 1 Hz: a start transient alone bars no model."""
+    gross_share_max: float = 0.5
+    """So wrong that `predictions_min` are enough to see it."""
     counted_max: int = 3600
     """Of so many, half an hour of two engines at 1 Hz, half are forgotten: hours within range do not
     excuse what comes after them."""
@@ -132,10 +136,10 @@ class Probation:
     def _against(self, total: Tally) -> str:
         if total.not_finite > self.rule.not_finite_max:
             return f"no number from good inputs, {total.not_finite} times"
-        count = total.good + total.out
-        if count >= self.rule.predictions_min and total.out > self.rule.out_share_max * count:
+        count, rule = total.good + total.out, self.rule
+        limit = rule.out_share_max if count >= rule.judged_min else rule.gross_share_max
+        if count >= rule.predictions_min and total.out > limit * count:
             share = total.out / count
-            limit = self.rule.out_share_max
             return f"{total.out} of {count} predictions out of range, {share:.1%} over {limit:.0%}"
         return ""
 

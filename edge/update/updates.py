@@ -39,6 +39,8 @@ from shared.errors import Corrupt, Rejected, TailTwinError
 RETRY_S = 15.0  # doubled at each attempt; assumption: the stand's link is back within minutes
 BEAT_S = 30.0  # an idle client looks up this often
 ACCEPTED_MAX = 8
+LOOK_START_S, LOOK_AGAIN_S = 60.0, 3600.0
+"""Unasked looks begin so long after the start, for notices come first, and are so far apart."""
 
 Fetch = Callable[[str, SlotsView], Awaitable[FetchAnswer]]
 Admit = Callable[[VerifiedBundle], Awaitable[AdmissionResult]]
@@ -51,7 +53,8 @@ class UpdateClient:
     a live set, and says what stands against it, or nothing. ask: looks at the gate now, with
     fresh inputs; called on the loop only. record: takes each decision, durable before it returns
     or soon after. must_accept: a set waits for a technician. reload: as load, of a set that was live
-    before, and that its signers may have taken back since.
+    before, and that its signers may have taken back since. look_s: so long after the last look that
+    was answered, by the wall clock, it looks unasked at an open gate; 0: never.
     """
 
     def __init__(
@@ -68,6 +71,7 @@ class UpdateClient:
         beat: Callable[[], None] = lambda: None,
         must_accept: bool = False,
         reload: Load | None = None,
+        look_s: float = 0.0,
     ) -> None:
         self._beat, self._must_accept = beat, must_accept
         self._slots, self._fetch, self._admit, self._load = slots, fetch, admit, load
@@ -82,6 +86,8 @@ class UpdateClient:
         self._accepted: dict[str, str] = {}
         self._awaited: Awaited | None = None
         self._live_targets: frozenset[str] = frozenset()
+        self._look_s, self._looked_ns = look_s, 0
+        self._look_from_ns = clock.mono_ns() + round(LOOK_START_S * 1e9)
 
     @property
     def pending(self) -> tuple[str, ...]:
@@ -93,12 +99,13 @@ class UpdateClient:
         """To be kept whenever it changed."""
         return UpdateMemory(
             offers=self._offers.kept(), accepted=dict(self._accepted), awaited=self._awaited,
-            back=self._way.back,
+            back=self._way.back, looked_ns=self._looked_ns,
         )  # fmt: skip
 
     def resume(self, memory: UpdateMemory) -> None:
         """What was kept before a restart, at the start."""
         self._accepted, self._awaited = dict(memory.accepted), memory.awaited
+        self._looked_ns = memory.looked_ns
         for offer in memory.offers:
             self.offer(offer.target, "restart", offer.by)
         if memory.back is not None:
@@ -184,6 +191,7 @@ class UpdateClient:
             self._beat()
             await self._sleep()
             await self._way.try_due()
+            self._look_unasked()
             for offer in self._offers.all():
                 if offer.past.due_ns > self._clock.mono_ns() or self._gate.is_shut:
                     continue
@@ -194,6 +202,18 @@ class UpdateClient:
                 self._beat()
                 if not await self._attempt(offer):
                     self._offers.done(offer, self._clock.mono_ns())
+
+    def _look_unasked(self) -> None:
+        """What was withdrawn, or directed in a notice that somebody dropped, is learned all the
+        same. A wall clock that went back makes it look more often, once an hour at most."""
+        now_ns = self._clock.mono_ns()
+        since_s = (self._clock.wall_ns() - self._looked_ns) / 1e9
+        if not self._look_s or 0 <= since_s < self._look_s:
+            return
+        if now_ns < self._look_from_ns or self._gate.is_shut:
+            return
+        self._look_from_ns = now_ns + round(LOOK_AGAIN_S * 1e9)
+        self.offer(WHATEVER, "aircraft")
 
     # -- one attempt; each step returns whether the offer stays pending
 
@@ -210,6 +230,7 @@ class UpdateClient:
                 stays = self._not_fetched(offer, answer)
                 await self._withdraw(offer, answer.withdrawn)
                 return stays
+            self._looked_ns = self._clock.wall_ns()
             self._teller.tell(offer, "download", "fetched", of=answer)
             stays = await self._install(offer, answer)
             await self._withdraw(offer, answer.withdrawn)

@@ -795,3 +795,38 @@ def test_what_is_kept_is_bounded(bay: Bay) -> None:
         return client.memory
 
     assert len(asyncio.run(drive()).accepted) == 8
+
+
+def test_it_looks_unasked_once_a_day_at_an_open_gate(bay: Bay) -> None:
+    """A withdrawal, or what is directed, is learned although nobody says so."""
+    day_s = 86_400.0
+    bay.clock = ManualClock(0, 1_800_000_000_000_000_000)
+    client = bay.client(look_s=day_s)
+
+    async def after(seconds: float) -> int:
+        bay.clock.advance_s(seconds)
+        client.on_gate(SHUT)
+        client.on_gate(bay.gate)
+        rounds = 0
+
+        def enough() -> bool:
+            nonlocal rounds
+            rounds += 1
+            return rounds > 5 and not client.pending
+
+        await settle(client, enough)
+        return bay.fetches
+
+    async def days() -> None:
+        assert await after(30.0) == 0, "notices come first"
+        bay.gate = SHUT
+        assert await after(3600.0) == 0 and not bay.decisions
+        bay.gate = OPEN
+        assert await after(1.0) == 1 and bay.decisions[-1].origin == "aircraft"
+        assert await after(2 * 3600.0) == 1
+        assert client.memory.looked_ns
+        bay.failure = FetchFailure(kind="rejected", code="signature", text="nobody signed it")
+        assert await after(day_s) == 2
+        assert await after(60.0) == 2, "and what fails is not looked at again and again"
+
+    asyncio.run(days())
