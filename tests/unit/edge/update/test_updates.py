@@ -467,7 +467,8 @@ def test_a_set_waits_for_a_technician_where_the_profile_says_so(bay: Bay) -> Non
         again.resume(msgspec.msgpack.decode(msgspec.msgpack.encode(kept), type=UpdateMemory))
         again.accept(wanted, "J-17")
         await settle(again, lambda: bay.live()["egt"] == 2)
-        assert again.memory == UpdateMemory(accepted={"fedcba9876543210": "J-17"})
+        assert again.memory.accepted == {"fedcba9876543210": "J-17"}
+        assert again.memory.awaited is None and not again.memory.offers
 
     asyncio.run(drive())
     accepted = next(d for d in bay.decisions if d.decision == "accepted" and d.set_id == wanted)
