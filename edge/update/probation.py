@@ -37,7 +37,8 @@ class ProbationRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     not_finite_max: int = 0
     """An input in its range and no number from it: the bundle fails at the first one."""
     deaths_max: int = 2
-    """Workers that may die under the set; it was admitted, so one may be somebody else's fault."""
+    """Workers that may die between two off-blocks; the set was admitted, so one may be somebody
+    else's fault, and one in a month is."""
 
 
 class Tally(msgspec.Struct, frozen=True):
@@ -104,7 +105,7 @@ class Probation:
 
     def off_block(self, flight: str) -> None:
         """A flight begins, and its beginning was seen: from here on it counts."""
-        self._set(flight=flight, tallies={})
+        self._set(flight=flight, tallies={}, deaths=0)
 
     def ended(self, flight: str, *, flew: bool) -> bool:
         """A period ended; whether the set passed by it."""

@@ -119,6 +119,10 @@ def test_a_worker_that_dies_a_third_time_blames_what_is_new_in_the_set() -> None
     assert probation.worker_died(0, "hangs") == {}
     assert probation.worker_died(1, "crash") == {"egt": "the worker died 3 times, at last: crash"}
     assert probation.worker_died(1, "crash") == {}
+    months = Probation(FRESH)
+    for flight in range(9):
+        months.off_block(f"F{flight}")
+        assert months.worker_died(1, "hangs") == {}
     all_new = Probation(msgspec.structs.replace(FRESH, fresh=()))
     assert set(all_new.worker_died(3, "x")) == {"egt", "vib"}
 
