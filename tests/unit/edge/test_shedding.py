@@ -149,8 +149,8 @@ def test_models_that_can_raise_no_alert_go_and_the_others_stay(
         signals: frozenset[str] = frozenset()
         rates: tuple[float, ...] = ()
         bindings = (
-            SimpleNamespace(label="egt-1", bundle=SimpleNamespace(monitors=("m",))),
-            SimpleNamespace(label="rom-1", bundle=SimpleNamespace(monitors=())),
+            SimpleNamespace(label="egt-1", misfits=(), bundle=SimpleNamespace(monitors=("m",))),
+            SimpleNamespace(label="rom-1", misfits=(), bundle=SimpleNamespace(monitors=())),
         )
 
         async def load(self, bundles: list[tuple[Path, str]]) -> str:
