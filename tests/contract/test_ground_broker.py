@@ -77,6 +77,7 @@ async def _nats(site: Site) -> None:
     await device.flush()
     assert len(errors) == len(spied)
     await ingest.publish(subject(OPERATOR, TAIL, "ack"), b"x")
+    await ingest.flush()
     await wait_for(lambda: heard[-1] == subject(OPERATOR, TAIL, "ack"))
     await device.close()
     await ingest.close()
