@@ -8,13 +8,16 @@ from __future__ import annotations
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.mldsa import MLDSA65PrivateKey
-from securesystemslib.signer import Key, SecretsHandler, Signature, Signer
+from securesystemslib.signer import Signature
 
+from signing.keys.held import HeldSigner
 from signing.verify.composite import LABEL, CompositeKey, representative
 
 
-class CompositeSigner(Signer):
+class CompositeSigner(HeldSigner):
     """Signs with both components."""
+
+    _public: CompositeKey
 
     def __init__(self, mldsa: MLDSA65PrivateKey, ed25519: Ed25519PrivateKey) -> None:
         self.mldsa, self.ed25519 = mldsa, ed25519
@@ -29,12 +32,6 @@ class CompositeSigner(Signer):
     @property
     def public_key(self) -> CompositeKey:
         return self._public
-
-    @classmethod
-    def from_priv_key_uri(
-        cls, priv_key_uri: str, public_key: Key, secrets_handler: SecretsHandler | None = None
-    ) -> CompositeSigner:
-        raise NotImplementedError("keys are loaded by KeyFolder")
 
     def sign(self, payload: bytes) -> Signature:
         return Signature(self._public.keyid, self.signature(payload).hex())

@@ -23,10 +23,11 @@ from pkcs11.util.ec import (
     encode_ecdsa_signature,
     encode_named_curve_parameters,
 )
-from securesystemslib.signer import Key, SecretsHandler, Signature, Signer, SSlibKey
+from securesystemslib.signer import Key, Signature, SSlibKey
 
 from shared.errors import ConfigError, Rejected, Unreachable
 from signing.keys.device import TokenKey, checked
+from signing.keys.held import HeldSigner
 from signing.keys.pin import Pin
 
 HASHES: Final = {"ecdsa-sha2-nistp256": hashlib.sha256, "ecdsa-sha2-nistp384": hashlib.sha384}
@@ -34,22 +35,12 @@ ID_BYTES = 8  # assumption: enough to be one of its own among a token's objects
 URI = "pkcs11:token=LABEL?module-path=/usr/lib/…/module.so"
 
 
-class TokenSigner(Signer):
+class TokenSigner(HeldSigner):
     """Opens the token for each signature; asks for the PIN once, and forgets a wrong one."""
 
     def __init__(self, place: TokenKey, public_key: Key, pin: Pin) -> None:
         self.place, self._public, self._ask = place, public_key, pin
         self._pin: str | None = None
-
-    @property
-    def public_key(self) -> Key:
-        return self._public
-
-    @classmethod
-    def from_priv_key_uri(
-        cls, priv_key_uri: str, public_key: Key, secrets_handler: SecretsHandler | None = None
-    ) -> TokenSigner:
-        raise NotImplementedError("keys are loaded by KeyFolder")
 
     def check(self) -> None:
         """Log in and find the object, as `sign` will."""

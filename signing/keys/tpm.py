@@ -14,11 +14,12 @@ from contextlib import contextmanager
 from typing import Any
 
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
-from securesystemslib.signer import Key, SecretsHandler, Signature, Signer, SSlibKey
+from securesystemslib.signer import Key, Signature, SSlibKey
 
 from shared.errors import Corrupt, Rejected
 from shared.tpm import connect, storage_key
 from signing.keys.device import TpmKey, checked
+from signing.keys.held import HeldSigner
 from signing.keys.pin import Pin
 
 DEVICE = "device:/dev/tpmrm0"
@@ -29,22 +30,12 @@ RC_INTEGRITY, RC_AUTH_FAIL, RC_LOCKOUT = 0x9F, 0x8E, 0x921
 FORMAT_ONE, FORMAT_ONE_MASK = 0x80, 0xBF
 
 
-class TpmSigner(Signer):
+class TpmSigner(HeldSigner):
     """Loads the object for each signature; asks for the PIN once, and forgets a wrong one."""
 
     def __init__(self, place: TpmKey, public_key: Key, pin: Pin, name: str) -> None:
         self.place, self._public, self._ask, self.name = place, public_key, pin, name
         self._pin: str | None = None
-
-    @property
-    def public_key(self) -> Key:
-        return self._public
-
-    @classmethod
-    def from_priv_key_uri(
-        cls, priv_key_uri: str, public_key: Key, secrets_handler: SecretsHandler | None = None
-    ) -> TpmSigner:
-        raise NotImplementedError("keys are loaded by KeyFolder")
 
     def check(self) -> None:
         """Sign something, so that a wrong PIN or another TPM is known before a ceremony begins."""
